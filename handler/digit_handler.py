@@ -69,17 +69,10 @@ class DigitHandler(BaseHandler):
 def upload_of(row: Row, headers: dict[str, Any]) -> bytes:
     """Return the bytes of the one picture that a request carries.
 
-    Raises BadImage for a request of another kind, and for a picture that went through the parser of web
-    forms: it is damaged beyond repair by then.
+    Raises BadImage for a request of another kind.
     """
     if headers.get("explain") == "True":
         raise BadImage("This model gives no explanations: POST the picture to /predictions instead.")
-    content_type = next((str(value) for name, value in headers.items() if name.lower() == "content-type"), "")
-    if content_type.lower().startswith("application/x-www-form-urlencoded"):
-        raise BadImage(
-            "The picture was sent as a web form, which damages it: "
-            "use curl -T FILE or -F picture=@FILE, or name its type with -H 'Content-Type: image/png'."
-        )
     if not row:
         raise BadImage("The request holds no picture: send one as the body or as the field of a multipart form.")
     if len(row) > 1:

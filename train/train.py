@@ -23,7 +23,6 @@ EPOCHS = 40
 BATCH = 256
 PEAK_LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.02
-LABEL_SMOOTHING = 0.05
 EMA_DECAY = 0.998
 
 
@@ -111,7 +110,7 @@ def train(epochs: int, seed: int) -> DigitNet:
                 varied = augment(pixels[indices], generator)
                 with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16()):
                     logits = net(varied)
-                loss = cross_entropy(logits.float(), digits[indices], label_smoothing=LABEL_SMOOTHING)
+                loss = cross_entropy(logits.float(), digits[indices])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -1,0 +1,90 @@
+"""Pack the net, its weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODEL = "mnist"
+WEIGHTS = ROOT / "model" / "digit_net.pt"
+MANIFEST = "MAR-INF/MANIFEST.json"
+# TorchServe wants a date; a real one would make every archive different.
+CREATED = "01/01/1980 00:00:00"
+
+
+class ArchiveError(Exception):
+    """Why there is no archive; its text is a sentence."""
+
+
+def build(model_store: Path) -> Path:
+    """Write mnist.mar into the model store and return its path.
+
+    Raises ArchiveError if the weights are missing or the store cannot be written.
+    """
+    if not WEIGHTS.is_file():
+        raise ArchiveError(f"{WEIGHTS} is missing: restore it with git checkout, or make it with scripts/train.")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
+    command += ["--model-name", MODEL, "--version", version]
+    command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
+    command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
+    command += ["--extra-files", "model/digit_image.py"]
+    archive = model_store / f"{MODEL}.mar"
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            # The archiver empties a folder named after the model in the temporary directory: give it its own.
+            export = Path(scratch) / "export"
+            export.mkdir()
+            subprocess.run(
+                [*command, "--export-path", export],
+                cwd=ROOT,
+                env=os.environ | {"TMPDIR": scratch},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            part = archive.with_suffix(".part")
+            pack(export / MODEL, part)
+            part.replace(archive)
+    except subprocess.CalledProcessError as cause:
+        raise ArchiveError(f"torch-model-archiver failed: {cause.stderr.strip()}") from cause
+    except OSError as cause:
+        raise ArchiveError(f"{archive} cannot be written: {cause.strerror or cause}.") from cause
+    return archive
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Zip the files of a folder in a fixed order, with fixed times and modes, uncompressed so that it loads fast."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["createdOn"] = CREATED
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as mar:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o644 << 16
+            mar.writestr(entry, json.dumps(manifest, indent=2) if name == MANIFEST else file.read_bytes())
+
+
+def main() -> int:
+    """Build the archive and say what came out."""
+    parser = argparse.ArgumentParser(prog="scripts/archive", description=__doc__)
+    parser.add_argument("--model-store", type=Path, default=ROOT / "model_store", help="folder to write to")
+    try:
+        archive = build(parser.parse_args().model_store)
+    except ArchiveError as error:
+        print(error, file=sys.stderr)
+        return 1
+    content = archive.read_bytes()
+    print(f"{archive}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
