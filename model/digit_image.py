@@ -72,7 +72,7 @@ def decode(upload: bytes) -> NDArray[np.uint8]:
     if len(upload) > MAX_UPLOAD_BYTES:
         raise BadImage(f"The picture has {len(upload)} bytes: send at most {MAX_UPLOAD_BYTES}.")
     try:
-        picture = Image.open(io.BytesIO(upload), formats=FORMATS)
+        picture: Image.Image = Image.open(io.BytesIO(upload), formats=FORMATS)
     except Image.DecompressionBombError as cause:
         raise BadImage(f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels.") from cause
     except DECODE_ERRORS as cause:
@@ -145,7 +145,10 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     full = float(strongest.mean())
     if full < least:
         raise BadImage("The picture is blank: no ink stands out from its background.")
-    digit = keep_digit(contrast > max(INK_SHARE * full, LEAST_NOISE_RATIO * noise))
+    strong = contrast > max(INK_SHARE * full, LEAST_NOISE_RATIO * noise)
+    # Half as strong is ink too where it continues such a stroke: a pencil does not press evenly.
+    weak = contrast > max(INK_SHARE * full, LEAST_NOISE_RATIO * noise) / 2
+    digit = keep_digit(ndimage.binary_propagation(strong, np.ones((3, 3)), mask=weak))
     rows, columns = np.nonzero(digit.any(1))[0], np.nonzero(digit.any(0))[0]
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # One point beyond the digit belongs to its soft edge.
@@ -165,8 +168,8 @@ def background(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     y, x = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)
     level = grey[::step, ::step].reshape(-1).astype(np.float64)
     terms = _quadratic(y / height - 0.5, x / width - 0.5)
-    residual = level - np.median(level)
-    surface = np.zeros(terms.shape[1])
+    residual: NDArray[np.float64] = level - np.median(level)
+    surface: NDArray[np.floating] = np.zeros(terms.shape[1])
     for _ in range(8):
         spread = max(2.0, 2.0 * float(np.median(np.abs(residual))))
         weighted = terms / (1 + (residual / spread) ** 2)[:, None]

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import archive
@@ -34,7 +34,7 @@ STOP_TIMEOUT_S = 30
 POLL_S = 0.1
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """Somebody asked the service to stop."""
 
 
@@ -62,8 +62,8 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped
 
 
-def serve(config_path: Path) -> None:
-    """Run the service and return never: it ends by Stopped, or by ServiceError when TorchServe dies."""
+def serve(config_path: Path) -> NoReturn:
+    """Run the service until Stopped is raised, or ServiceError when TorchServe dies."""
     config = read_config(config_path)
     inference, page = config["inference_address"], config["cors_allowed_origin"]
     check_ports(config)
@@ -133,7 +133,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         self.origin, self.inference = origin, inference
         super().__init__(*args, **kwargs)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """Answer with a file; a browser that came by another name (localhost) is sent to the configured one."""
         if self.headers.get("Host") != urlsplit(self.origin).netloc:
             self.send_response(http.HTTPStatus.TEMPORARY_REDIRECT)
@@ -156,7 +156,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Let the page load its own files and call the inference API, and nothing else."""
-        policy = f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         policy += f"connect-src 'self' {self.inference}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         self.send_header("Content-Security-Policy", policy)
         self.send_header("X-Content-Type-Options", "nosniff")
@@ -186,7 +186,12 @@ def run_torchserve(config_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         command += ["--python", sys.executable, "-f", str(config_path), "-s", str(ROOT / config["model_store"]), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops in order.
         torchserve = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             yield torchserve

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 import torchvision
@@ -96,8 +97,9 @@ def train(epochs: int, seed: int) -> DigitNet:
     generator = torch.Generator(device).manual_seed(seed)
     pixels, digits = (tensor.to(device) for tensor in read_training())
     learned_from, held_out = (indices.to(device) for indices in split())
-    net = DigitNet().to(device, memory_format=torch.channels_last)
+    net = DigitNet().to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+    smooth = cast("DigitNet", average.module)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     batches = len(learned_from) // BATCH
     schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=epochs * batches)
@@ -118,10 +120,10 @@ def train(epochs: int, seed: int) -> DigitNet:
                 average.update_parameters(net)
                 epoch_loss += loss.item() / batches
                 bar.update()
-            held_out_accuracy = accuracy(average.module, pixels[held_out], digits[held_out].cpu())
+            held_out_accuracy = accuracy(smooth, pixels[held_out], digits[held_out].cpu())
             bar.set_postfix(loss=f"{epoch_loss:.3f}", accuracy=f"{held_out_accuracy:.2%}")
             bar.write(f"epoch {epoch}/{epochs}: loss {epoch_loss:.3f}, validation accuracy {held_out_accuracy:.2%}")
-    return average.module
+    return smooth
 
 
 def has_bfloat16() -> bool:

@@ -1,0 +1,38 @@
+"""Print the digit in each picture file, read by the running service."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import requests
+from service import CONFIG, ServiceError, predict, read_config
+
+
+def main() -> int:
+    """Return 0 if every picture was read, 1 if one was not."""
+    parser = argparse.ArgumentParser(prog="scripts/predict", description=__doc__)
+    parser.add_argument("pictures", metavar="FILE", nargs="+", type=Path, help="PNG, JPEG, WebP, BMP or GIF")
+    parser.add_argument("--url", help="address of the inference API (that of config.properties)")
+    options = parser.parse_args()
+    failures = 0
+    with requests.Session() as session:
+        for path in options.pictures:
+            try:
+                address = options.url or read_config(CONFIG)["inference_address"]
+                answer = predict(address.rstrip("/"), path.read_bytes(), session)
+            except OSError as error:
+                print(f"{path}: {error.strerror}", file=sys.stderr)
+                failures += 1
+            except ServiceError as error:
+                print(f"{path}: {error}", file=sys.stderr)
+                failures += 1
+            else:
+                print(f"{path}: {answer['digit']} ({answer['confidence']:.1%})", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,124 @@
+"""What the tests share: the real service on free ports, MNIST's test pictures and the shipped net."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from digit_net import DigitNet
+from mnist import read_test
+from torch import Tensor
+
+ROOT = Path(__file__).parent.parent
+PICTURES = {int(path.stem): path for path in (ROOT / "tests" / "pictures").iterdir()}
+START_TIMEOUT_S = 120
+
+
+@dataclass
+class Service:
+    """A running scripts/serve."""
+
+    process: "subprocess.Popen[str]"
+    config: Path
+    addresses: dict[str, str]
+    output: str
+
+    @property
+    def predictions(self) -> str:
+        """The URL to POST pictures to."""
+        return self.addresses["inference_address"] + "/predictions/mnist"
+
+
+@pytest.fixture(scope="session")
+def mnist_test() -> tuple[Tensor, Tensor]:
+    """The 10,000 test pictures (10000, 1, 28, 28) uint8 and their digits (10000,)."""
+    return read_test()
+
+
+@pytest.fixture(scope="session")
+def shipped_net() -> DigitNet:
+    """The net with the committed weights."""
+    net = DigitNet().eval()
+    net.load_state_dict(torch.load(ROOT / "model" / "digit_net.pt", weights_only=True))
+    return net
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Service]:
+    """A function that starts scripts/serve with free ports, a model store and logs of its own."""
+    return lambda: start(tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="session")
+def service(start_service: Callable[[], Service]) -> Iterator[Service]:
+    """The one service that most tests talk to."""
+    running = start_service()
+    yield running
+    stop(running)
+
+
+def start(folder: Path) -> Service:
+    """Start scripts/serve and return when it says that it is ready."""
+    config = write_config(folder)
+    process = subprocess.Popen(
+        [ROOT / "scripts" / "serve", "--config", config],
+        env=os.environ | {"LOG_LOCATION": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    output = ""
+    assert process.stdout
+    while "Ctrl-C" not in output:
+        line = process.stdout.readline()
+        assert line, f"scripts/serve ended with {process.wait()}; see {folder}"
+        output += line
+    lines = (line.split("=", 1) for line in config.read_text().splitlines() if "=http://" in line)
+    return Service(process, config, {name: value for name, value in lines}, output)
+
+
+def stop(running: Service) -> None:
+    """End a service as Ctrl-C does, and assert that none of its processes is left."""
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(60) == 0
+    assert [process for process in family if process.is_running()] == []
+
+
+def write_config(folder: Path) -> Path:
+    """Write config.properties with free ports and a model store in the folder."""
+    lines = []
+    for line in (ROOT / "config.properties").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if value.startswith("http://127.0.0.1:"):
+            line = f"{name}=http://127.0.0.1:{free_port()}"
+        elif name.endswith("_port"):
+            line = f"{name}={free_port()}"
+        elif name == "model_store":
+            line = f"{name}={folder}"
+        lines.append(line)
+    config = folder / "config.properties"
+    config.write_text("\n".join(lines) + "\n")
+    return config
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def poll(claim: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Return as soon as the claim holds; fail when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < deadline, f"not so after {timeout_s} s"
+        time.sleep(0.05)
