@@ -11,6 +11,7 @@ from scipy import ndimage
 
 MAX_UPLOAD_BYTES = 1_048_576
 MAX_MEGAPIXELS = 25
+BLANK = "The picture is blank: no ink stands out from its background."
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 # MNIST's geometry (LeCun et al. 1998): the digit fits 20x20, its centre of mass lies in the middle of 28x28.
@@ -144,11 +145,13 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     strongest = np.sort(contrast, axis=None)[-max(4, contrast.size // 1000) :]
     full = float(strongest.mean())
     if full < least:
-        raise BadImage("The picture is blank: no ink stands out from its background.")
+        raise BadImage(BLANK)
     strong = contrast > max(INK_SHARE * full, LEAST_NOISE_RATIO * noise)
     # Half as strong is ink too where it continues such a stroke: a pencil does not press evenly.
     weak = contrast > max(INK_SHARE * full, LEAST_NOISE_RATIO * noise) / 2
     digit = keep_digit(ndimage.binary_propagation(strong, np.ones((3, 3)), mask=weak))
+    if not digit.any():
+        raise BadImage(BLANK)
     rows, columns = np.nonzero(digit.any(1))[0], np.nonzero(digit.any(0))[0]
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # One point beyond the digit belongs to its soft edge.

@@ -14,6 +14,7 @@ import pytest
 import torch
 from digit_net import DigitNet
 from mnist import read_test
+from service import read_config
 from torch import Tensor
 
 ROOT = Path(__file__).parent.parent
@@ -25,15 +26,15 @@ START_TIMEOUT_S = 120
 class Service:
     """A running scripts/serve."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     config: Path
-    addresses: dict[str, str]
+    settings: dict[str, str]
     output: str
 
     @property
     def predictions(self) -> str:
         """The URL to POST pictures to."""
-        return self.addresses["inference_address"] + "/predictions/mnist"
+        return self.settings["inference_address"] + "/predictions/mnist"
 
 
 @pytest.fixture(scope="session")
@@ -67,21 +68,17 @@ def service(start_service: Callable[[], Service]) -> Iterator[Service]:
 def start(folder: Path) -> Service:
     """Start scripts/serve and return when it says that it is ready."""
     config = write_config(folder)
-    process = subprocess.Popen(
-        [ROOT / "scripts" / "serve", "--config", config],
-        env=os.environ | {"LOG_LOCATION": str(folder)},
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    output = ""
-    assert process.stdout
-    while "Ctrl-C" not in output:
-        line = process.stdout.readline()
-        assert line, f"scripts/serve ended with {process.wait()}; see {folder}"
-        output += line
-    lines = (line.split("=", 1) for line in config.read_text().splitlines() if "=http://" in line)
-    return Service(process, config, {name: value for name, value in lines}, output)
+    printed = folder / "printed"
+    with printed.open("w") as stdout:
+        process = subprocess.Popen(
+            [ROOT / "scripts" / "serve", "--config", config],
+            env=os.environ | {"LOG_LOCATION": str(folder)},
+            stdout=stdout,
+            start_new_session=True,
+        )
+    poll(lambda: "Ctrl-C" in printed.read_text() or process.poll() is not None, START_TIMEOUT_S)
+    assert process.poll() is None, f"scripts/serve ended with {process.returncode}; see {folder}"
+    return Service(process, config, read_config(config), printed.read_text())
 
 
 def stop(running: Service) -> None:

@@ -1,0 +1,219 @@
+"""The three APIs of the running service do what README says, whatever clients send."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import PICTURES, ROOT, Service, poll
+from digit_image import MAX_UPLOAD_BYTES
+
+pytestmark = pytest.mark.server
+SEVEN = PICTURES[7].read_bytes()
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_each_shipped_picture_is_read(digit: int, service: Service) -> None:
+    path = PICTURES[digit]
+    response = requests.post(
+        service.predictions, data=path.read_bytes(), headers={"Content-Type": TYPES[path.suffix]}, timeout=30
+    )
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    answer = response.json()
+    assert answer["digit"] == digit
+    assert answer["confidence"] == max(answer["probabilities"]) > 0.9
+    assert len(answer["probabilities"]) == 10
+
+
+CURL = {
+    "-T": ["-T", "{}"],
+    "-F": ["-F", "picture=@{}"],
+    "-F with another name": ["-F", "någon fil=@{}"],
+    "--data-binary without a type": ["--data-binary", "@{}"],
+    "--data-binary with a type": ["--data-binary", "@{}", "-H", "Content-Type: image/jpeg"],
+    "no type at all": ["--data-binary", "@{}", "-H", "Content-Type:"],
+    "a wrong type": ["--data-binary", "@{}", "-H", "Content-Type: application/json"],
+    "text": ["--data-binary", "@{}", "-H", "Content-Type: text/plain; charset=utf-8"],
+    "chunks": ["-T", "{}", "-H", "Transfer-Encoding: chunked"],
+    "PUT": ["-X", "PUT", "-T", "{}"],
+}
+
+
+@pytest.mark.parametrize("way", CURL)
+@pytest.mark.parametrize("digit", [1, 5, 7])
+def test_curl_may_send_a_picture_in_any_way(way: str, digit: int, service: Service) -> None:
+    options = [option.format(PICTURES[digit]) for option in CURL[way]]
+    answer = subprocess.run(["curl", "-sS", *options, service.predictions], capture_output=True, check=True).stdout
+    assert json.loads(answer)["digit"] == digit
+
+
+PNG = {"Content-Type": "image/png"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+BAD_REQUESTS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "no picture": {"data": b"hello", "headers": PNG},
+    "a cut off picture": {"data": SEVEN[:5000], "headers": PNG},
+    "a web form": {"data": {"a": "b", "c": "d"}},
+    "a malformed web form": {"data": "a=%zz&%", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+    "two pictures": {"files": {"a": SEVEN, "b": SEVEN}},
+    "an empty field": {"files": {"a": b""}},
+    "a form without its boundary": {"data": SEVEN, "headers": FORM},
+    "a form that ends early": {"data": b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n123", "headers": FORM},
+    "a field without a name": {"data": b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", "headers": FORM},
+    "a form of noise": {"data": b"--x\r\n\x00\xff:\r\n;;\r\n--x", "headers": FORM},
+    "JSON": {"json": {"instances": [{"b64": "AAAA"}]}},
+    "broken JSON": {"data": b'{"a": ', "headers": {"Content-Type": "application/json"}},
+    "deep JSON": {"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}},
+    "text": {"data": b"seven", "headers": {"Content-Type": "text/plain"}},
+    "odd headers": {"data": b"x", "headers": {"explain": "True", "describe": "True", "X": "\xff\xfe"}},
+}
+
+
+@pytest.mark.parametrize("kind", BAD_REQUESTS)
+def test_a_bad_request_gets_a_400_with_a_sentence_as_json(kind: str, service: Service) -> None:
+    response = requests.post(service.predictions, timeout=30, **BAD_REQUESTS[kind])
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/explanations/mnist", 400),
+        ("POST", "/v1/models/mnist:predict", 400),
+        ("POST", "/v2/models/mnist/infer", 400),
+        ("GET", "/predictions/mnist", 400),
+        ("DELETE", "/predictions/mnist", 400),
+        ("POST", "/predictions/letters", 404),
+        ("POST", "/predictions/mnist/99.9", 404),
+        ("GET", "/predictions", 404),
+        ("GET", "/../../etc/passwd", 404),
+    ],
+)
+def test_a_request_for_something_else_is_a_4xx(method: str, path: str, status: int, service: Service) -> None:
+    url = service.settings["inference_address"] + path
+    assert requests.request(method, url, json={}, timeout=30).status_code == status
+
+
+def test_a_picture_that_is_too_large_is_refused_and_the_connection_lives_on(service: Service) -> None:
+    with requests.Session() as session:
+        response = session.post(service.predictions, data=bytes(3 * MAX_UPLOAD_BYTES), headers=PNG, timeout=30)
+        assert response.status_code == 413
+        assert f"at most {MAX_UPLOAD_BYTES} bytes" in response.json()["error"]
+        assert session.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_the_limit_of_the_server_is_that_of_a_picture() -> None:
+    assert f"max_request_size={MAX_UPLOAD_BYTES}\n" in (ROOT / "config.properties").read_text()
+
+
+def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> None:
+    uploads = [PICTURES[index % 10].read_bytes() if index % 3 else SEVEN[: 40 * index] for index in range(300)]
+
+    def post(upload: bytes) -> requests.Response:
+        return requests.post(service.predictions, data=upload, headers=PNG, timeout=60)
+
+    with ThreadPoolExecutor(32) as clients:
+        responses = list(clients.map(post, uploads))
+    for index, response in enumerate(responses):
+        if index % 3:
+            assert response.json()["digit"] == index % 10
+        else:
+            assert response.status_code == 400
+
+
+def test_only_the_page_may_call_from_a_browser(service: Service) -> None:
+    origin = service.settings["cors_allowed_origin"]
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    response = requests.options(service.predictions, headers=preflight, timeout=30)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == origin
+    assert "POST" in response.headers["Access-Control-Allow-Methods"]
+    assert "content-type" in response.headers["Access-Control-Allow-Headers"]
+    refused = requests.post(service.predictions, headers={"Origin": "http://example.org"}, timeout=30)
+    assert refused.headers["Access-Control-Allow-Origin"] == origin
+
+
+def test_workers_scale_up_and_down_and_predictions_go_on(service: Service) -> None:
+    model = service.settings["management_address"] + "/models/mnist"
+
+    def workers() -> list[str]:
+        return [worker["status"] for worker in requests.get(model, timeout=30).json()[0]["workers"]]
+
+    assert workers() == ["READY"]
+    for count in (2, 1):
+        scaled = requests.put(f"{model}?min_worker={count}&max_worker={count}&synchronous=true", timeout=120)
+        assert scaled.status_code == 200
+        poll(lambda count=count: workers() == ["READY"] * count)  # type: ignore[misc]
+        assert requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_models_come_from_nowhere_but_the_model_store(service: Service) -> None:
+    models = service.settings["management_address"] + "/models"
+    for url in ("file:///etc/passwd", "http://127.0.0.1:1/x.mar", "https://example.org/x.mar"):
+        assert requests.post(f"{models}?url={url}", timeout=30).status_code in (400, 404, 405)
+    assert requests.delete(f"{models}/mnist", timeout=30).status_code == 405
+    assert requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def counters(service: Service) -> dict[str, float]:
+    """Return the sum over its labels of each counter on the metrics endpoint."""
+    totals: dict[str, float] = {}
+    for line in requests.get(service.settings["metrics_address"] + "/metrics", timeout=30).text.splitlines():
+        if line and not line.startswith("#"):
+            name, value = line.split("{")[0], line.rsplit(" ", 1)[1]
+            totals[name] = totals.get(name, 0) + float(value)
+    return totals
+
+
+def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> None:
+    requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30)
+    requests.post(service.predictions, data=b"x", headers=PNG, timeout=30)
+    before = counters(service)
+    for _ in range(7):
+        requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30)
+    for _ in range(4):
+        requests.post(service.predictions, data=b"no picture", headers=PNG, timeout=30)
+    after = counters(service)
+    moved = {name: after[name] - before.get(name, 0) for name in after}
+    assert moved["ts_inference_requests_total"] == 11
+    assert moved["Requests4XX"] == 4
+    # The request for the metrics themselves is one of them.
+    assert moved["Requests2XX"] == 7 + 1
+    assert moved.get("Requests5XX", 0) == 0
+
+
+def test_predict_prints_a_digit_per_file_and_tells_failures(service: Service, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    url = service.settings["inference_address"]
+    command = [ROOT / "scripts" / "predict", "--url", url, PICTURES[4], bad, tmp_path / "none.png", PICTURES[2]]
+    printed = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert printed.returncode == 1
+    assert [line.split(": ")[1][0] for line in printed.stdout.splitlines()] == ["4", "2"]
+    assert "bad.png: This is not a picture" in printed.stderr
+    assert "none.png: No such file" in printed.stderr
+    alone = subprocess.run([*(str(word) for word in command[:3]), PICTURES[4]], capture_output=True, text=True)
+    assert alone.returncode == 0
+
+
+def test_predict_without_a_service_says_how_to_start_one() -> None:
+    command = [ROOT / "scripts" / "predict", "--url", "http://127.0.0.1:9", PICTURES[4]]
+    printed = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert printed.returncode == 1
+    assert "start it with scripts/serve" in printed.stderr
+
+
+@pytest.mark.slow
+def test_the_service_reads_all_of_mnist_as_the_net_does(service: Service) -> None:
+    command = [ROOT / "scripts" / "evaluate", "--url", service.settings["inference_address"]]
+    report = json.loads(subprocess.run([str(word) for word in command], capture_output=True, check=True).stdout)
+    assert report["pictures"] == 10_000
+    assert report["different_digits"] == 0
+    assert report["through_service"] == report["in_process"] >= 0.994

@@ -1,0 +1,148 @@
+"""scripts/serve starts, says clearly when it cannot, and leaves nothing behind."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from conftest import ROOT, Service, poll, write_config
+
+pytestmark = pytest.mark.server
+
+
+def serve(config: Path, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run scripts/serve that is expected to give up."""
+    environment = os.environ | {"LOG_LOCATION": str(config.parent)}
+    command = [str(root / "scripts" / "serve"), "--config", str(config)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_serve_says_where_everything_is(service: Service) -> None:
+    for name in ("inference_address", "management_address", "metrics_address", "cors_allowed_origin"):
+        assert service.settings[name] in service.output
+
+
+def test_every_listener_is_on_the_loopback_address(service: Service) -> None:
+    processes = [psutil.Process(service.process.pid)]
+    processes += processes[0].children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) == 6
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_a_second_start_says_that_the_service_is_running(service: Service) -> None:
+    second = serve(service.config)
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert "already running" in second.stderr
+    assert service.settings["cors_allowed_origin"] in second.stderr
+
+
+@pytest.mark.parametrize("name", ["inference_address", "metrics_address", "grpc_inference_port", "cors_allowed_origin"])
+def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    line = next(line for line in config.read_text().splitlines() if line.startswith(name))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(line.replace("=", ":").rsplit(":", 1)[1])))
+        other.listen()
+        refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "Address already in use" in refused.stderr
+    assert name in refused.stderr
+
+
+def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
+    refused = serve(tmp_path / "none.properties")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+
+
+def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
+    root = tmp_path / "clone"
+    root.mkdir()
+    for name in ("config.properties", "pyproject.toml", "requirements", "scripts", "handler", "model"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, root / name)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    (root / "model" / "digit_net.pt").unlink()
+    refused = serve(write_config(tmp_path), root)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "digit_net.pt is missing" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_everything(name: str, start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    scratch = next(word for process in family for word in process.cmdline() if "java.io.tmpdir" in word).split("=")[1]
+    assert len(family) >= 2
+    running.process.send_signal(signal.Signals[name])
+    assert running.process.wait(60) == 0
+    assert [process for process in family if process.is_running()] == []
+    assert not Path(scratch).exists()
+
+
+def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    java = next(child for child in psutil.Process(running.process.pid).children() if "java" in child.name())
+    java.kill()
+    assert running.process.wait(60) == 1
+
+
+def test_a_worker_that_dies_is_replaced(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    worker = next(process for process in family if any("model_service_worker" in word for word in process.cmdline()))
+    worker.kill()
+
+    def answers() -> bool:
+        picture = (ROOT / "tests" / "pictures" / "7.jpg").read_bytes()
+        response = requests.post(running.predictions, data=picture, timeout=60)
+        return response.ok and response.json()["digit"] == 7
+
+    poll(answers, 60)
+    running.process.terminate()
+    assert running.process.wait(60) == 0
+
+
+def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
+    page = service.settings["cors_allowed_origin"]
+    for path, kind in {"/": "text/html", "/page.js": "text/javascript", "/style.css": "text/css"}.items():
+        response = requests.get(page + path, timeout=30)
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].split(";")[0] == kind
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert f"connect-src 'self' {service.settings['inference_address']};" in policy
+        assert "unsafe" not in policy
+    assert requests.get(page + "/config.json", timeout=30).json() == {
+        "inference": service.settings["inference_address"]
+    }
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/nothing", "//etc/passwd"])
+def test_the_page_serves_no_other_file(path: str, service: Service) -> None:
+    host, port = service.settings["cors_allowed_origin"].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert b" 404 " in connection.recv(100)
+
+
+def test_a_browser_that_comes_by_another_name_is_sent_to_the_right_one(service: Service) -> None:
+    page = service.settings["cors_allowed_origin"]
+    response = requests.get(page.replace("127.0.0.1", "localhost"), allow_redirects=False, timeout=30)
+    assert response.is_redirect
+    assert response.headers["Location"] == page + "/"
