@@ -65,8 +65,10 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 def serve(config_path: Path) -> NoReturn:
     """Run the service until Stopped is raised, or ServiceError when TorchServe dies."""
     config = read_config(config_path)
-    inference, page = config["inference_address"], config["cors_allowed_origin"]
     check_ports(config)
+    if "model_store" not in config:
+        raise ServiceError("The configuration names no model_store.")
+    inference, page = config["inference_address"], config["cors_allowed_origin"]
     archive.build(ROOT / config["model_store"])
     with ExitStack() as stack:
         stack.enter_context(serve_page(page, inference))
@@ -81,26 +83,34 @@ def serve(config_path: Path) -> NoReturn:
         print(f"Try it:     curl -T {example} {inference}{PREDICTIONS}")
         print("Ctrl-C stops it.", flush=True)
         torchserve.wait()
-        raise ServiceError(f"TorchServe ended by itself; {log_folder()} says why.")
+        raise ServiceError(f"TorchServe ended by itself; {log_folder()}/server.log says why.")
 
 
 def check_ports(config: dict[str, str]) -> None:
-    """Raise ServiceError if an address of the configuration is taken."""
-    names = ("inference_address", "management_address", "metrics_address", "cors_allowed_origin")
-    places = {name: urlsplit(config[name]) for name in names}
+    """Raise ServiceError if an address of the configuration is missing, malformed or taken."""
+    addresses = {
+        name: config.get(name, "")
+        for name in ("inference_address", "management_address", "metrics_address", "cors_allowed_origin")
+    }
     for name in ("grpc_inference", "grpc_management"):
-        places[f"{name}_port"] = urlsplit(f"//{config[f'{name}_address']}:{config[f'{name}_port']}")
-    for name, place in places.items():
+        addresses[f"{name}_port"] = f"http://{config.get(f'{name}_address')}:{config.get(f'{name}_port')}"
+    for name, address in addresses.items():
+        try:
+            place = urlsplit(address).hostname, urlsplit(address).port
+        except ValueError:
+            place = None, None
+        if not all(place):
+            raise ServiceError(f"{name} of the configuration gives no address such as http://127.0.0.1:8080.")
         with socket.socket() as listener:
             # As the servers themselves do: a port that was just given up is free.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((place.hostname, place.port))
+                listener.bind(place)
             except OSError as cause:
-                if is_running(config["inference_address"]):
-                    sentence = f"The service is already running: {config['cors_allowed_origin']} is its page."
+                if is_running(addresses["inference_address"]):
+                    sentence = f"The service is already running: {addresses['cors_allowed_origin']} is its page."
                 else:
-                    sentence = f"{place.hostname}:{place.port} cannot be used ({cause.strerror}): stop what uses it, "
+                    sentence = f"{place[0]}:{place[1]} cannot be used ({cause.strerror}): stop what uses it, "
                     sentence += f"or change {name} in config.properties."
                 raise ServiceError(sentence) from cause
 
@@ -128,6 +138,9 @@ def serve_page(origin: str, inference: str) -> Iterator[None]:
 
 class PageHandler(http.server.SimpleHTTPRequestHandler):
     """Serves the files of web/, and config.json with the address of the inference API."""
+
+    # Seconds for a request to arrive.
+    timeout = 30
 
     def __init__(self, *args: Any, origin: str, inference: str, **kwargs: Any) -> None:  # noqa: ANN401
         self.origin, self.inference = origin, inference
@@ -220,26 +233,32 @@ def wait_until_ready(torchserve: "subprocess.Popen[bytes]", config: dict[str, st
     """Return when a shipped picture has been read right. Raises ServiceError."""
     deadline = time.monotonic() + START_TIMEOUT_S
     picture = EXAMPLE.read_bytes()
+    started: set[int] = set()
     with requests.Session() as session:
         while time.monotonic() < deadline:
             if torchserve.poll() is not None:
-                raise ServiceError(f"TorchServe did not start; {log_folder()} says why.")
-            if has_worker(config["management_address"], session):
+                raise ServiceError(f"TorchServe did not start; {log_folder()}/server.log says why.")
+            workers = list_workers(config["management_address"], session)
+            if any(worker["status"] == "READY" for worker in workers):
                 digit = predict(config["inference_address"], picture, session)["digit"]
                 if digit != EXAMPLE_DIGIT:
                     raise ServiceError(f"{EXAMPLE} was read as {digit}: the weights and the code do not fit.")
                 return
+            # A second process in place of the first: that one died while it loaded the model.
+            started |= {worker["pid"] for worker in workers if worker["pid"] > 0}
+            if len(started) > 1:
+                raise ServiceError(f"The model does not load; {log_folder()}/model.log says why.")
             time.sleep(POLL_S)
     raise ServiceError(f"The model was not ready after {START_TIMEOUT_S} s; {log_folder()} says why.")
 
 
-def has_worker(management: str, session: requests.Session) -> bool:
-    """Tell whether a worker of the model is ready. TorchServe's /ping does not know."""
+def list_workers(management: str, session: requests.Session) -> list[dict[str, Any]]:
+    """Return TorchServe's description of the model's workers; /ping knows nothing of them."""
     try:
         models = session.get(f"{management}/models/mnist", timeout=5).json()
     except requests.RequestException:
-        return False
-    return isinstance(models, list) and any(worker["status"] == "READY" for worker in models[0]["workers"])
+        return []
+    return models[0]["workers"] if isinstance(models, list) else []
 
 
 def log_folder() -> Path:

@@ -50,6 +50,7 @@ def test_the_same_inputs_make_the_same_bytes(archive: Path, tmp_path: Path) -> N
     assert build(tmp_path).read_bytes() == archive.read_bytes()
 
 
+@pytest.mark.slow
 def test_everything_loads_from_the_unpacked_archive_alone(archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as mar:
         mar.extractall(tmp_path)

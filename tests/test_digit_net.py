@@ -45,6 +45,7 @@ def test_validation_pictures_are_held_out_of_the_training_pictures() -> None:
     assert sorted([*learned_from.tolist(), *held_out.tolist()]) == list(range(60_000))
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_are_as_accurate_as_their_record_says(
     shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
 ) -> None:

@@ -14,6 +14,7 @@ def has_jdk_17() -> bool:
     return bool(javac) and b"javac 17." in subprocess.run([str(javac), "-version"], capture_output=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_jdk_17(), reason="needs javac 17 (Debian: apt install openjdk-17-jdk-headless)")
 def test_the_committed_jar_is_compiled_from_its_source(tmp_path: Path) -> None:
     subprocess.run([ROOT / "scripts" / "compile", tmp_path / "again.jar"], check=True)

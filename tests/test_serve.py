@@ -1,6 +1,7 @@
 """scripts/serve starts, says clearly when it cannot, and leaves nothing behind."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -63,24 +64,59 @@ def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
     assert name in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inference_address", "127.0.0.1:8080"),
+        ("metrics_address", "http://127.0.0.1"),
+        ("management_address", "http://127.0.0.1:99999"),
+        ("grpc_management_port", ""),
+    ],
+)
+def test_a_malformed_address_is_one_sentence(name: str, value: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(re.sub(f"^{name}=.*", f"{name}={value}", config.read_text(), flags=re.MULTILINE))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert name in refused.stderr
+
+
 def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
     refused = serve(tmp_path / "none.properties")
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
 
 
-def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What serving needs of the repository, to break."""
     root = tmp_path / "clone"
     root.mkdir()
-    for name in ("config.properties", "pyproject.toml", "requirements", "scripts", "handler", "model"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, root / name)
+    for name in ("config.properties", "log4j2.xml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("frontend", "handler", "model", "requirements", "scripts", "tests/pictures", "web"):
+        shutil.copytree(ROOT / name, root / name)
     (root / ".venv").symlink_to(ROOT / ".venv")
-    (root / "model" / "digit_net.pt").unlink()
-    refused = serve(write_config(tmp_path), root)
+    return root
+
+
+def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
+    (clone / "model" / "digit_net.pt").unlink()
+    refused = serve(write_config(tmp_path), clone)
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "digit_net.pt is missing" in refused.stderr
+
+
+def test_damaged_weights_end_the_start(clone: Path, tmp_path: Path) -> None:
+    weights = clone / "model" / "digit_net.pt"
+    weights.write_bytes(weights.read_bytes()[:5_000_000])
+    refused = serve(write_config(tmp_path), clone)
+    assert refused.returncode == 1
+    assert "model.log says why" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "failed finding central directory" in (tmp_path / "model.log").read_text()
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

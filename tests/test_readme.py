@@ -1,0 +1,96 @@
+"""README's commands run as they stand there and print what it shows."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+from conftest import ROOT, Service
+from service import read_config
+
+pytestmark = pytest.mark.server
+README = (ROOT / "README.md").read_text()
+CONSOLE = [
+    tuple(step.split("\n", 1))
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+]
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def one_worker_again(service: Service) -> Iterator[None]:
+    """README scales the workers up: scale them down again."""
+    yield
+    model = service.settings["management_address"] + "/models/mnist"
+    requests.put(f"{model}?min_worker=1&max_worker=1&synchronous=true", timeout=120)
+
+
+def readdress(text: str, service: Service) -> str:
+    """Return the text with the addresses of the service under test in place of the configured ones."""
+    for name, address in read_config(ROOT / "config.properties").items():
+        if address.startswith("http://"):
+            text = text.replace(address, service.settings[name])
+    return text
+
+
+def shows(expected: str, printed: str) -> bool:
+    """Tell whether the printed text is the expected one, in which ... stands for anything."""
+    pattern = ".*?".join(re.escape(part) for part in expected.strip().split("..."))
+    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+
+
+@pytest.mark.parametrize(("command", "expected"), CONSOLE, ids=[command for command, _ in CONSOLE])
+def test_a_command_prints_what_is_shown(
+    command: str, expected: str, service: Service, request: pytest.FixtureRequest
+) -> None:
+    if command == "scripts/serve":
+        printed = service.output
+    elif command == "scripts/test":
+        # What a whole run prints is known at its end alone; but not how many tests it has.
+        if request.config.args_source is pytest.Config.ArgsSource.ARGS or request.config.option.markexpr:
+            pytest.skip("needs a run of all tests")
+        assert f" {request.session.testscollected} passed in " in expected
+        return
+    else:
+        command = command.replace("scripts/predict", f"scripts/predict --url {service.settings['inference_address']}")
+        run = subprocess.run(readdress(command, service), shell=True, cwd=ROOT, capture_output=True, text=True)  # noqa: S602
+        assert run.returncode == 0, run.stderr
+        printed = run.stdout
+    assert shows(readdress(expected, service), printed), printed
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_an_example_in_python_prints_what_is_shown(number: int, service: Service) -> None:
+    model = service.settings["management_address"] + "/models/mnist"
+    requests.put(f"{model}?min_worker=2&max_worker=2&synchronous=true", timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", readdress(PYTHON[number], service)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    for expected in re.findall(r"# -> (.*)", PYTHON[number]):
+        assert expected in run.stdout
+
+
+def test_both_commands_and_their_output_stand_at_the_top() -> None:
+    top = README.splitlines()[:15]
+    assert "$ scripts/serve" in top
+    assert "$ scripts/test" in top
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_script_is_explained_and_has_help() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    for script in (ROOT / "scripts").iterdir():
+        if script.suffix == "" and script.is_file():
+            assert f"`scripts/{script.name}" in contributing
+            helped = subprocess.run([script, "--help"], capture_output=True, text=True)
+            assert helped.returncode == 0, script
+            assert helped.stdout, script
