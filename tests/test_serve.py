@@ -13,6 +13,7 @@ import psutil
 import pytest
 import requests
 from conftest import ROOT, Service, poll, write_config
+from service import read_config
 
 pytestmark = pytest.mark.server
 
@@ -62,6 +63,16 @@ def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
     assert "Address already in use" in refused.stderr
     assert name in refused.stderr
+
+
+def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    settings = read_config(config)
+    config.write_text(config.read_text().replace(settings["metrics_address"], settings["inference_address"]))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "change metrics_address" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,15 +138,17 @@ def test_a_signal_stops_everything(name: str, start_service: Callable[[], Servic
     assert len(family) >= 2
     running.process.send_signal(signal.Signals[name])
     assert running.process.wait(60) == 0
-    assert [process for process in family if process.is_running()] == []
+    poll(lambda: not any(process.is_running() for process in family))
     assert not Path(scratch).exists()
 
 
 def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callable[[], Service]) -> None:
     running = start_service()
     java = next(child for child in psutil.Process(running.process.pid).children() if "java" in child.name())
+    family = java.children(recursive=True)
     java.kill()
     assert running.process.wait(60) == 1
+    poll(lambda: not any(process.is_running() for process in family))
 
 
 def test_a_worker_that_dies_is_replaced(start_service: Callable[[], Service]) -> None:
