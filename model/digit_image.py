@@ -64,7 +64,7 @@ def read_picture(upload: bytes) -> NDArray[np.uint8]:
 
 
 def decode(upload: bytes) -> NDArray[np.uint8]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, no side much above SEARCH_PX.
+    """Return the first frame as (h, w) uint8 grey levels, upright, no side above SEARCH_PX.
 
     Raises BadImage; the number of bytes and of pixels is checked before anything is decoded.
     """

@@ -187,10 +187,7 @@ def run_torchserve(config_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Run TorchServe with its own temporary folder while the context lasts; leave no process behind."""
     config = read_config(config_path)
     with tempfile.TemporaryDirectory(prefix="digit-service-") as scratch:
-        environment = os.environ | {
-            "TMPDIR": scratch,
-            "LOG_LOCATION": str(log_folder()),
-        }
+        environment = os.environ | {"TMPDIR": scratch, "LOG_LOCATION": str(log_folder())}
         # These would beat the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
@@ -229,6 +226,8 @@ def wait_until_ready(torchserve: "subprocess.Popen[bytes]", config: dict[str, st
     picture = EXAMPLE.read_bytes()
     started: set[int] = set()
     with requests.Session() as session:
+        # A proxy of the environment has no part in what this machine says to itself.
+        session.trust_env = False
         while time.monotonic() < deadline:
             if torchserve.poll() is not None:
                 raise ServiceError(f"TorchServe did not start; {log_folder()}/server.log says why.")
