@@ -7,18 +7,19 @@ import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
+import io.netty.handler.codec.http.DefaultHttpRequest;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpMessage;
 import io.netty.handler.codec.http.HttpObjectAggregator;
+import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
-import io.netty.util.ReferenceCountUtil;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
@@ -141,41 +142,57 @@ public final class DigitServer extends ModelServer {
         return answer;
     }
 
-    /** Passes a body on as it came where TorchServe would take it for a web form; refuses broken forms. */
+    /** Passes a body on as it came where TorchServe would take it for a web form; refuses what would be a 500. */
     private static final class Uploads extends ChannelInboundHandlerAdapter {
         @Override
         public void channelRead(ChannelHandlerContext context, Object message) {
             FullHttpRequest request = (FullHttpRequest) message;
-            if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
-                    HttpUtil.getMimeType(request))) {
-                request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
+            if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
+                refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
             } else if (isBroken(request)) {
-                String sentence = "The multipart form is malformed: send one picture in a named field.";
-                NettyUtils.sendHttpResponse(context, error(HttpResponseStatus.BAD_REQUEST, sentence), false);
-                ReferenceCountUtil.release(message);
-                return;
+                refuse(
+                        context,
+                        request,
+                        HttpResponseStatus.BAD_REQUEST,
+                        "The multipart form is malformed: send one picture in a named field.");
+            } else {
+                if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
+                        HttpUtil.getMimeType(request))) {
+                    request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
+                }
+                context.fireChannelRead(message);
             }
-            context.fireChannelRead(message);
+        }
+
+        private static void refuse(
+                ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
+            NettyUtils.sendHttpResponse(context, error(status, sentence), false);
+            request.release();
         }
 
         private static boolean isBroken(FullHttpRequest request) {
-            if (!HttpPostRequestDecoder.isMultipart(request)) {
-                return false;
-            }
             HttpPostRequestDecoder form = null;
             try {
-                form = new HttpPostRequestDecoder(new DefaultHttpDataFactory(false), request.duplicate());
+                if (!HttpPostRequestDecoder.isMultipart(request)) {
+                    return false;
+                }
+                // The body is offered afterwards: a decoder that fails while it is made cannot be destroyed.
+                HttpRequest head =
+                        new DefaultHttpRequest(
+                                request.protocolVersion(), request.method(), request.uri(), request.headers());
+                form = new HttpPostRequestDecoder(new DefaultHttpDataFactory(false), head);
+                form.offer(request.duplicate());
                 while (form.hasNext()) {
-                    form.next();
+                    form.next().release();
                 }
                 return false;
             } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
                 return false;
-            } catch (HttpPostRequestDecoder.ErrorDataDecoderException | IllegalArgumentException e) {
+            } catch (RuntimeException e) {
+                // Whatever else Netty's parser throws at a form (errors of its own, of indices, of charsets).
                 return true;
             } finally {
                 if (form != null) {
-                    form.cleanFiles();
                     form.destroy();
                 }
             }

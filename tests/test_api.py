@@ -1,6 +1,7 @@
 """The three APIs of the running service do what README says, whatever clients send."""
 
 import json
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +66,23 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
     "a form without its boundary": {"data": SEVEN, "headers": FORM},
     "a form that ends early": {"data": b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n123", "headers": FORM},
     "a field without a name": {"data": b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", "headers": FORM},
+    "a form of an unknown charset": {
+        "data": SEVEN,
+        "headers": {"Content-Type": "multipart/form-data; boundary=x; charset=none"},
+    },
+    "a form of an odd boundary": {"data": SEVEN, "headers": {"Content-Type": 'multipart/form-data; boundary="'}},
+    "a field of an unknown charset": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Type: a/b; charset=none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
+    "a field of an unknown encoding": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
+    "a field of an odd length": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Length: none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
     "a form of noise": {"data": b"--x\r\n\x00\xff:\r\n;;\r\n--x", "headers": FORM},
     "JSON": {"json": {"instances": [{"b64": "AAAA"}]}},
     "broken JSON": {"data": b'{"a": ', "headers": {"Content-Type": "application/json"}},
@@ -99,6 +117,14 @@ def test_a_bad_request_gets_a_400_with_a_sentence_as_json(kind: str, service: Se
 def test_a_request_for_something_else_is_a_4xx(method: str, path: str, status: int, service: Service) -> None:
     url = service.settings["inference_address"] + path
     assert requests.request(method, url, json={}, timeout=30).status_code == status
+
+
+@pytest.mark.parametrize("target", ["*", "?predictions/mnist", "predictions", "%", "/predictions/mnist%"])
+def test_a_malformed_target_is_a_4xx(target: str, service: Service) -> None:
+    host, port = service.settings["inference_address"].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
 def test_a_picture_that_is_too_large_is_refused_and_the_connection_lives_on(service: Service) -> None:
