@@ -1,6 +1,7 @@
 """The three APIs of the running service do what README says, whatever clients send."""
 
 import json
+import shutil
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ CURL = {
 }
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 @pytest.mark.parametrize("way", CURL)
 @pytest.mark.parametrize("digit", [1, 5, 7])
 def test_curl_may_send_a_picture_in_any_way(way: str, digit: int, service: Service) -> None:
