@@ -111,14 +111,16 @@ def to_grey(picture: Image.Image) -> Image.Image:
 
 def is_mnist(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether (28, 28) uint8 pixels have MNIST's geometry: black around a centred digit 20 pixels long."""
-    rows, columns = np.nonzero(pixels.any(1))[0], np.nonzero(pixels.any(0))[0]
-    if not len(rows):
-        return False
-    length = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    if not DIGIT_PX - 1 <= length <= DIGIT_PX:
+    if not pixels.any() or not DIGIT_PX - 1 <= max(pixels[extent(pixels)].shape) <= DIGIT_PX:
         return False
     # The centre of mass was brought to the nearest whole pixel.
     return max(abs(mass - CENTRE_PX) for mass in centre_of_mass(pixels)) < 0.55
+
+
+def extent(ink: NDArray[np.generic]) -> tuple[slice, slice]:
+    """Return the rows and the columns that (h, w) ink covers, which is not all black."""
+    rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def centre_of_mass(ink: NDArray[np.uint8]) -> tuple[float, float]:
@@ -152,8 +154,7 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     digit = keep_digit(ndimage.binary_propagation(strong, np.ones((3, 3)), mask=weak))
     if not digit.any():
         raise BadImage(BLANK)
-    rows, columns = np.nonzero(digit.any(1))[0], np.nonzero(digit.any(0))[0]
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = extent(digit)
     # One point beyond the digit belongs to its soft edge.
     edge = ndimage.binary_dilation(digit[box], np.ones((3, 3)))
     ink = np.clip(contrast[box] / full, 0, 1) * edge

@@ -14,17 +14,19 @@ def main() -> int:
     parser.add_argument("pictures", metavar="FILE", nargs="+", type=Path, help="PNG, JPEG, WebP, BMP or GIF")
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     options = parser.parse_args()
+    try:
+        address = (options.url or read_config(CONFIG)["inference_address"]).rstrip("/")
+    except ServiceError as error:
+        print(error, file=sys.stderr)
+        return 1
     failures = 0
     with requests.Session() as session:
         for path in options.pictures:
             try:
-                address = options.url or read_config(CONFIG)["inference_address"]
-                answer = predict(address.rstrip("/"), path.read_bytes(), session)
-            except OSError as error:
-                print(f"{path}: {error.strerror}", file=sys.stderr)
-                failures += 1
-            except ServiceError as error:
-                print(f"{path}: {error}", file=sys.stderr)
+                answer = predict(address, path.read_bytes(), session)
+            except (OSError, ServiceError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                print(f"{path}: {reason}", file=sys.stderr)
                 failures += 1
             else:
                 print(f"{path}: {answer['digit']} ({answer['confidence']:.1%})", flush=True)

