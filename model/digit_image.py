@@ -216,8 +216,11 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wide_ink, wide_full = find_in(wide, noise)
     except BadImage:
         return ink
-    strokes = np.count_nonzero(wide_ink > 127) > 5 * stroke_width(wide_ink) ** 2
-    return wide_ink if strokes and wide_full > 1.25 * full else ink
+    solid = np.count_nonzero(wide_ink > 127)
+    strokes = solid > 5 * stroke_width(wide_ink) ** 2
+    darker = wide_full > 1.25 * full
+    fuller = wide_full > 0.9 * full and solid > 2 * np.count_nonzero(ink > 127)
+    return wide_ink if strokes and (darker or fuller) else ink
 
 
 def noise_of(contrast: NDArray[np.float32]) -> float:
@@ -437,8 +440,9 @@ def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ink = ink[extent(ink)]
     elif thickness > WIDEST_STROKE_PX:
         narrow = round((thickness - WIDEST_STROKE_PX) / scale)
-        ink = cv2.erode(np.pad(ink, 1), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (1 + narrow, 1 + narrow)))
-        ink = ink[extent(ink)]
+        thinner = cv2.erode(np.pad(ink, 1), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (1 + narrow, 1 + narrow)))
+        if thinner.any():
+            ink = thinner[extent(thinner)]
     scale = DIGIT_PX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     small = Image.fromarray(ink).resize((width, height), Image.Resampling.HAMMING)

@@ -165,7 +165,7 @@ REFUSED = {
     "one point": (encode(Image.new("L", (1, 1), 7)), "blank"),
     "fully transparent": (encode(Image.new("RGBA", (99, 99))), "blank"),
     "paper": (encode(Image.fromarray(np.random.default_rng(0).normal(200, 3, (300, 300)).astype(np.uint8))), "blank"),
-    "too many bytes": (NOISE, "1048577 bytes"),
+    "too many bytes": (NOISE, "8388609 bytes"),
     "too many pixels": (encode(Image.new("1", (6000, 5000))), "30.0 megapixels"),
     "a decompression bomb": (encode(Image.new("1", (30_000, 30_000))), "too many pixels"),
     "scattered points": (encode(Image.fromarray(POINTS)), "blank"),

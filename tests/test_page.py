@@ -68,9 +68,9 @@ def test_a_file_that_is_no_picture_is_refused_with_the_sentence_of_the_service(p
 
 def test_a_picture_that_is_too_large_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
     large = tmp_path / "large.png"
-    large.write_bytes(bytes(1_100_000))
+    large.write_bytes(bytes(8_400_000))
     page.get_by_label("Picture", exact=True).set_input_files(large)
-    expect(page.get_by_role("alert")).to_contain_text("larger than 1 MB")
+    expect(page.get_by_role("alert")).to_contain_text("larger than 8 MB")
 
 
 def test_a_service_that_is_gone_is_named(browser: Browser, start_service: Callable[[], Service]) -> None:

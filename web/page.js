@@ -1,6 +1,6 @@
 // Sends the chosen picture to the inference API and shows the answer.
 
-const MAX_UPLOAD_BYTES = 1048576;
+const MAX_UPLOAD_BYTES = 8388608;
 const element = (id) => document.getElementById(id);
 
 // The number of the newest picture: the answer to an older one is dropped.
@@ -28,7 +28,7 @@ async function inferenceAddress() {
 /** POST a picture file and return {digit, confidence, probabilities}. Throws an Error with a sentence. */
 async function predict(picture) {
   if (picture.size > MAX_UPLOAD_BYTES) {
-    throw new Error("The picture is larger than 1 MB: choose a smaller one, or reduce it first.");
+    throw new Error("The picture is larger than 8 MB: choose a smaller one, or reduce it first.");
   }
   let response;
   try {
