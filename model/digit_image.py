@@ -52,7 +52,7 @@ GAP_SHARE = 0.25
 SPECK_SHARE = 0.04
 # Strokes outside this range of widths, in pixels of the 20x20 box, are brought to it: MNIST's own.
 THINNEST_STROKE_PX = 1.8
-WIDEST_STROKE_PX = 3.0
+WIDEST_STROKE_PX = 3.6
 
 # What Pillow's decoders raise for damaged files, besides its own errors (which are OSErrors).
 DECODE_ERRORS = (
@@ -175,7 +175,7 @@ def read_thumbnail(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def is_tidy(ink: NDArray[np.uint8], solid: NDArray[np.bool_]) -> bool:
     """Tell whether most of (h, w) ink is plain background and the solid part of it ends before two of the rims."""
     rims = (solid[0], solid[-1], solid[:, 0], solid[:, -1])
-    return np.count_nonzero(ink < 24) > 0.6 * ink.size and sum(bool(rim.any()) for rim in rims) < 2
+    return bool(np.count_nonzero(ink < 24) > 0.6 * ink.size) and sum(bool(rim.any()) for rim in rims) < 2
 
 
 def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
@@ -203,9 +203,10 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Raises BadImage if nothing stands out from the background.
     """
-    even = even_contrast(grey)
-    if even is not None:
-        return find_in(erase_ruling(even, EVEN_STEPS / 2), EVEN_STEPS)[0]
+    for flat in (grey, flatten(grey)):
+        even = even_contrast(flat)
+        if even is not None:
+            return find_in(erase_ruling(even, EVEN_STEPS / 2), EVEN_STEPS)[0]
     paper = dark_on_bright(grey)
     thin = shade(paper, THIN_STROKE_SHARE)
     noise = noise_of(thin)
@@ -246,7 +247,7 @@ def find_in(contrast: NDArray[np.float32], noise: float) -> tuple[NDArray[np.uin
 def cut_out(ink: NDArray[np.uint8], marks: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return (h, w) ink under the marks and one point around them, their soft edge, cropped to the marks."""
     edge = cv2.dilate(marks.astype(np.uint8), np.ones((3, 3), np.uint8))
-    return (ink * edge)[extent(marks)]
+    return np.asarray(ink * edge, np.uint8)[extent(marks)]
 
 
 def grow(strong: NDArray[np.bool_], weak: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -288,13 +289,48 @@ def strongest(contrast: NDArray[np.float32]) -> float:
     return float(np.partition(contrast, -count, axis=None)[-count:].mean())
 
 
+def flatten(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (h, w) grey levels without the slow changes of light over them."""
+    surface = background(grey)
+    return np.rint(np.clip(grey - surface + np.median(surface), 0, 255)).astype(np.uint8)
+
+
+def background(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Estimate the paper under (h, w) grey levels as a smooth (h, w) surface that ignores the ink.
+
+    A quadratic in both directions, fitted by iteratively reweighted least squares (Cauchy weights): it
+    follows the light over a page, and ink counts as outliers whether it is darker or brighter.
+    """
+    height, width = grey.shape
+    step = max(1, min(height, width) // 40)
+    y, x = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)
+    level = grey[::step, ::step].reshape(-1).astype(np.float64)
+    terms = _quadratic(y / height - 0.5, x / width - 0.5)
+    residual: NDArray[np.float64] = level - np.median(level)
+    surface: NDArray[np.floating] = np.zeros(terms.shape[1])
+    for _ in range(8):
+        spread = max(2.0, 2.0 * float(np.median(np.abs(residual))))
+        weighted = terms / (1 + (residual / spread) ** 2)[:, None]
+        surface = np.linalg.lstsq(weighted.T @ terms, weighted.T @ level, rcond=None)[0]
+        residual = level - terms @ surface
+    y, x = np.arange(height)[:, None] / height - 0.5, np.arange(width) / width - 0.5
+    constant, by_y, by_x, by_yy, by_xx, by_yx = surface
+    return (constant + by_y * y + by_yy * y * y + by_x * x + by_xx * x * x + by_yx * (y * x)).astype(np.float32)
+
+
+def _quadratic(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the six terms of a quadratic in (n,) y and x as columns (n, 6)."""
+    return np.stack([np.ones_like(y), y, x, y * y, x * x, y * x], 1)
+
+
 def dark_on_bright(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a smoothed (h, w) photograph in which the writing is dark, inverted if it was bright (chalk)."""
     smooth = cv2.GaussianBlur(grey, (3, 3), 0)
     size = 2 * round(THIN_STROKE_SHARE * min(grey.shape) / 2) + 1
     high = smooth.astype(np.float32)
     high -= cv2.blur(high, (size, size))
-    return 255 - smooth if (high * high * high).sum() > 0 else smooth
+    dark = 255 - smooth if (high * high * high).sum() > 0 else smooth
+    return np.asarray(dark, np.uint8)
 
 
 def shade(paper: NDArray[np.uint8], stroke_share: float) -> NDArray[np.float32]:
@@ -305,7 +341,7 @@ def shade(paper: NDArray[np.uint8], stroke_share: float) -> NDArray[np.float32]:
     """
     size = 2 * round(stroke_share * min(paper.shape) / 2) + 1
     light = cv2.morphologyEx(paper, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8)).astype(np.float32)
-    return (light - paper) * (255 / (light + 20))
+    return np.asarray((light - paper) * (255 / (light + 20)), np.float32)
 
 
 def erase_ruling(contrast: NDArray[np.float32], noise: float) -> NDArray[np.float32]:
@@ -347,9 +383,7 @@ def erase_rows(contrast: NDArray[np.float32], noise: float) -> NDArray[np.float3
 Line = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], float]
 
 
-def trace_line(
-    contrast: NDArray[np.float32], least: float, point: tuple[int, int], slope: float
-) -> Line | None:
+def trace_line(contrast: NDArray[np.float32], least: float, point: tuple[float, float], slope: float) -> Line | None:
     """Follow a line through a point (x, y) across (h, w) contrast, a little bent as it may be.
 
     Return its rows (7, n) and columns (n,), its own contrast (7, 1) and the share of the picture's width on which
@@ -381,7 +415,7 @@ def trace_line(
     if max(profile[0], profile[-1]) > 0.4 * profile.max() or not profile.any():
         return None
     share = np.count_nonzero(strip[reach - 1 : reach + 2].max(0) > least) / width
-    return rows, x, RULING_MARGIN * np.where(profile > least / 2, profile, 0), share
+    return rows, x, np.where(profile > least / 2, np.float32(RULING_MARGIN) * profile, np.float32(0)), share
 
 
 def keep_digit(ink: NDArray[np.bool_], contrast: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -392,10 +426,9 @@ def keep_digit(ink: NDArray[np.bool_], contrast: NDArray[np.generic]) -> NDArray
     count, marks, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8))
     weight = np.bincount(marks.reshape(-1), contrast.reshape(-1).astype(np.float64), count)
     weight[0] = 0
+    weight[stats[:, 4] < 2] = 0
     if count == 1 or not weight.any():
         raise BadImage(BLANK)
-    if count == 2:
-        return ink
     height, width = ink.shape
     left, top, right, bottom = stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
     margin = RIM_SHARE * min(height, width)
@@ -421,28 +454,34 @@ def keep_digit(ink: NDArray[np.bool_], contrast: NDArray[np.generic]) -> NDArray
     frontier = [main]
     while frontier:
         mark = frontier.pop()
-        reach = GAP_SHARE * max(np.ptp([left[chosen].min(), right[chosen].max()]), np.ptp([top[chosen].min(), bottom[chosen].max()]))
+        reach = GAP_SHARE * max(
+            np.ptp([left[chosen].min(), right[chosen].max()]), np.ptp([top[chosen].min(), bottom[chosen].max()])
+        )
         near = (left < right[mark] + reach) & (right > left[mark] - reach)
         near &= (top < bottom[mark] + reach) & (bottom > top[mark] - reach)
-        near &= (weight >= SPECK_SHARE * weight[main]) & (stats[:, 4] >= 2) & ~chosen
+        near &= (weight >= SPECK_SHARE * weight[main]) & (weight > 0) & ~chosen
         frontier += np.nonzero(near)[0].tolist()
         chosen |= near
     return chosen[marks]
 
 
 def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scale (h, w) uint8 ink, keeping its aspect ratio, until its longer side is 20 pixels; thin strokes widen."""
+    """Scale (h, w) uint8 ink, keeping its aspect ratio, until its longer side is 20 pixels.
+
+    Strokes much thinner or wider than MNIST's are widened or thinned first.
+    """
     scale = DIGIT_PX / max(ink.shape)
     thickness = stroke_width(ink) * scale
+    varied = np.pad(ink, 1)
     if thickness < THINNEST_STROKE_PX:
         widen = round((THINNEST_STROKE_PX - thickness) / scale)
-        ink = cv2.dilate(np.pad(ink, widen // 2 + 1), np.ones((1 + widen, 1 + widen), np.uint8))
-        ink = ink[extent(ink)]
+        varied = np.asarray(cv2.dilate(np.pad(varied, widen // 2), np.ones((1 + widen, 1 + widen), np.uint8)), np.uint8)
     elif thickness > WIDEST_STROKE_PX:
-        narrow = round((thickness - WIDEST_STROKE_PX) / scale)
-        thinner = cv2.erode(np.pad(ink, 1), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (1 + narrow, 1 + narrow)))
-        if thinner.any():
-            ink = thinner[extent(thinner)]
+        narrow = 1 + round((thickness - WIDEST_STROKE_PX) / scale)
+        round_pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (narrow, narrow))
+        varied = np.asarray(cv2.erode(varied, round_pen), np.uint8)
+    if varied.any():
+        ink = varied[extent(varied)]
     scale = DIGIT_PX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     small = Image.fromarray(ink).resize((width, height), Image.Resampling.HAMMING)
