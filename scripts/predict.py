@@ -29,7 +29,8 @@ def main() -> int:
                 print(f"{path}: {reason}", file=sys.stderr)
                 failures += 1
             else:
-                print(f"{path}: {answer['digit']} ({answer['confidence']:.1%})", flush=True)
+                doubt = "" if answer["certain"] else ", not certain"
+                print(f"{path}: {answer['digit']} ({answer['confidence']:.1%}{doubt})", flush=True)
     return 1 if failures else 0
 
 

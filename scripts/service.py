@@ -27,7 +27,7 @@ def read_config(path: Path) -> dict[str, str]:
 def predict(address: str, picture: bytes, session: requests.Session, timeout_s: float = 30) -> dict[str, Any]:
     """POST the bytes of a picture file to the inference API at http://host:port and return its answer.
 
-    The answer has digit (0..9), confidence (0..1) and probabilities (ten, 0..1). Raises ServiceError.
+    The answer has digit (0..9), confidence (0..1), certain (bool) and probabilities (ten, 0..1). Raises ServiceError.
     """
     try:
         response = session.post(

@@ -1,6 +1,7 @@
 """The three APIs of the running service do what README says, whatever clients send."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -241,7 +242,9 @@ def test_predict_without_a_service_says_how_to_start_one() -> None:
 @pytest.mark.slow
 def test_the_service_reads_all_of_mnist_as_the_net_does(service: Service) -> None:
     command = [ROOT / "scripts" / "evaluate", "--url", service.settings["inference_address"]]
-    report = json.loads(subprocess.run([str(word) for word in command], capture_output=True, check=True).stdout)
-    assert report["pictures"] == 10_000
-    assert report["different_digits"] == 0
-    assert report["through_service"] == report["in_process"] >= 0.994
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "0 of 10,000 MNIST digits differ" in run.stdout
+    share = re.search(r"^MNIST test +10,000 +([0-9.]+) %", run.stdout, re.MULTILINE)
+    assert share, run.stdout
+    assert float(share[1]) >= 99.4

@@ -13,8 +13,11 @@ CONTENT = [
     "MAR-INF/MANIFEST.json",
     "digit_handler.py",
     "digit_image.py",
+    "digit_ink.py",
     "digit_net.pt",
     "digit_net.py",
+    "digit_ruling.py",
+    "digit_saliency.py",
     "model-config.yaml",
 ]
 
@@ -22,8 +25,8 @@ READ_A_DIGIT = """
 import sys
 folder, picture = sys.argv[1:]
 sys.path.insert(0, folder)
-import digit_handler, digit_image, digit_net
-for module in (digit_handler, digit_image, digit_net):
+import digit_handler, digit_image, digit_ink, digit_net, digit_ruling, digit_saliency
+for module in (digit_handler, digit_image, digit_ink, digit_net, digit_ruling, digit_saliency):
     assert module.__file__.startswith(folder), module.__file__
 import json, pathlib
 from ts.context import RequestProcessor

@@ -5,9 +5,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from archive import build
 from conftest import PICTURES
+from digit_image import read_picture
+from digit_net import DigitNet
 from ts.context import RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
@@ -42,8 +46,9 @@ def test_an_answer_has_digit_confidence_and_ten_probabilities(loaded: Service) -
     for digit, path in PICTURES.items():
         ((status, answer),) = ask(loaded, {"body": path.read_bytes()})
         assert status == 200
-        assert list(answer) == ["digit", "confidence", "probabilities"]
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities"]
         assert answer["digit"] == digit == answer["probabilities"].index(max(answer["probabilities"]))
+        assert answer["certain"] is True
         assert answer["confidence"] == max(answer["probabilities"])
         assert len(answer["probabilities"]) == 10
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
@@ -89,6 +94,45 @@ def test_a_request_of_another_kind_is_refused(row: dict[str, Any], reason: str, 
     assert reason in answer["error"]
 
 
-def test_explanations_are_refused_as_long_as_there_are_none(loaded: Service) -> None:
-    assert ask(loaded, {"body": GOOD}, headers={"explain": "True"})[0][0] == 400
-    assert ask(loaded, {"body": GOOD}, headers={"explain": "False"})[0][0] == 200
+EXPLAIN = {"explain": "True"}
+
+
+def test_an_explanation_shows_what_the_net_saw_and_which_ink_spoke(loaded: Service) -> None:
+    for digit, path in PICTURES.items():
+        ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
+        assert status == 200
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency"]
+        assert answer["digit"] == digit
+        pixels, spoke = np.array(answer["pixels"]), np.array(answer["saliency"])
+        assert np.array_equal(pixels, read_picture(path.read_bytes())[0])
+        assert spoke.shape == (28, 28)
+        assert not spoke[pixels == 0].any()
+
+
+def test_the_saliency_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service) -> None:
+    pixels = torch.from_numpy(read_picture(GOOD))
+    with torch.inference_mode():
+        with_ink, without = loaded._entry_point.__self__.model(torch.stack([pixels, torch.zeros_like(pixels)]))
+    added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)
+
+
+def test_ink_that_speaks_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    pixels, spoke = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
+    lost = []
+    for order in (np.argsort(-spoke, axis=None), np.argsort(spoke, axis=None)):
+        rest = pixels.copy().reshape(-1)
+        rest[order[: np.count_nonzero(pixels) // 2]] = 0
+        with torch.inference_mode():
+            whole, half = shipped_net(torch.from_numpy(np.stack([pixels, rest.reshape(28, 28)]))[:, None])
+        lost.append(((whole[3] - whole.mean()) - (half[3] - half.mean())).item())
+    assert lost[0] > 2 * max(lost[1], 0)
+    assert lost[0] > 1
+
+
+def test_a_picture_that_cannot_be_explained_gets_its_own_400(loaded: Service) -> None:
+    answers = ask(loaded, {"body": b"no picture"}, {"body": GOOD}, headers=EXPLAIN)
+    assert [status for status, _ in answers] == [400, 200]
+    assert "saliency" not in ask(loaded, {"body": GOOD}, headers={"explain": "False"})[0][1]

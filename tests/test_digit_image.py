@@ -70,6 +70,13 @@ def shaded(ink: Image.Image) -> Image.Image:
     return Image.fromarray((light * (1 - 0.55 * np.asarray(ink) / 255)).astype(np.uint8))
 
 
+def noisy(ink: Image.Image, deviation: float = 40.0) -> Image.Image:
+    """Return dark grey ink on light grey paper under a camera's noise, its standard deviation in grey levels."""
+    page = 230 - 180 / 255 * np.asarray(ink)
+    noise = np.random.default_rng(0).normal(0, deviation, page.shape)
+    return Image.fromarray(np.clip(page + noise, 0, 255).astype(np.uint8))
+
+
 KINDS: dict[str, Callable[[Image.Image], bytes]] = {
     "white on black": encode,
     "black on white": lambda ink: encode(invert(ink)),
@@ -87,7 +94,14 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
     "blue on yellow": lambda ink: encode(
         Image.composite(Image.new("RGB", ink.size, "navy"), Image.new("RGB", ink.size, "gold"), ink)
     ),
+    "red on green": lambda ink: encode(
+        Image.composite(Image.new("RGB", ink.size, (190, 40, 40)), Image.new("RGB", ink.size, (60, 105, 60)), ink)
+    ),
+    "yellow on white": lambda ink: encode(
+        Image.composite(Image.new("RGB", ink.size, (255, 240, 90)), Image.new("RGB", ink.size, "white"), ink), "JPEG"
+    ),
     "shadow": lambda ink: encode(shaded(ink)),
+    "noise": lambda ink: encode(noisy(ink)),
     "wide": lambda ink: encode(Image.fromarray(np.pad(np.asarray(invert(ink)), ((0, 0), (0, 900)), mode="edge"))),
     "tall": lambda ink: encode(Image.fromarray(np.pad(np.asarray(invert(ink)), ((0, 900), (0, 0)), mode="edge"))),
     "huge": lambda ink: encode(invert(ink).resize((3760, 3360)), "JPEG"),
@@ -162,7 +176,7 @@ REFUSED = {
     "TIFF": (encode(Image.new("L", (9, 9)), "TIFF"), "not a picture"),
     "white": (encode(Image.new("L", (200, 200), 255)), "blank"),
     "black": (encode(Image.new("RGB", (28, 28))), "blank"),
-    "one point": (encode(Image.new("L", (1, 1), 7)), "blank"),
+    "one point": (encode(Image.new("L", (1, 1), 7)), "too small"),
     "fully transparent": (encode(Image.new("RGBA", (99, 99))), "blank"),
     "paper": (encode(Image.fromarray(np.random.default_rng(0).normal(200, 3, (300, 300)).astype(np.uint8))), "blank"),
     "too many bytes": (NOISE, "8388609 bytes"),
@@ -179,6 +193,33 @@ def test_a_bad_picture_is_refused_with_a_sentence(kind: str) -> None:
     with pytest.raises(BadImage, match=reason) as refusal:
         read_picture(upload)
     assert str(refusal.value).endswith(".")
+
+
+SIZES = [(8, 8), (8, 900), (900, 8), (9, 41), (41, 9), (28, 28), (41, 41), (40, 300), (130, 90), (1, 500), (7, 7)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int]) -> None:
+    chance = np.random.default_rng(size)
+    height, width = size
+    for kind in range(60):
+        page = [
+            np.full(size, kind),
+            chance.integers(0, 256, size),
+            chance.integers(0, 2, size) * 255,
+            np.linspace(0, 255, height * width).reshape(size),
+            chance.normal(128, 10, size).clip(0, 255),
+            (chance.random(size) < 0.02) * 255,
+        ][kind % 6].astype(np.uint8)
+        for _ in range(kind % 4):
+            y, x = chance.integers(height), chance.integers(width)
+            page[y : y + chance.integers(1, 40), x : x + chance.integers(1, 40)] = chance.integers(256)
+        grey = Image.fromarray(page)
+        picture = grey if kind % 2 else Image.merge("RGB", [grey, invert(grey), grey.point(lambda v: v * 3 % 256)])
+        with contextlib.suppress(BadImage):
+            pixels = read_picture(encode(picture))
+            assert pixels.shape == (1, 28, 28)
+            assert pixels.any()
 
 
 @pytest.mark.filterwarnings("ignore")

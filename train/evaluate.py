@@ -1,70 +1,103 @@
-"""Measure the shipped weights on the 10,000 MNIST test pictures, in process and through the running service."""
+"""Measure the shipped weights on MNIST's test pictures and on folders of labelled pictures.
+
+A folder has a file labels.csv (columns file and label) or one sub-folder of pictures for each class. Labels other
+than 0 to 9 stand for what is not one digit: there it is right to doubt or to refuse.
+"""
 
 import argparse
-import io
-import json
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
-import requests
-import torch
-from accuracy import load_net, read_digits
+import numpy as np
+from accuracy import load_net
+from answers import AnswerError, Ask, ask_service, read_here, read_pixels, read_threshold
+from findings import Curve, describe, tabulate
+from hardships import HARDSHIPS, make_uploads
 from mnist import read_test
-from PIL import Image
-from torch import Tensor
+from nondigits import make_nondigits
+from numpy.typing import NDArray
+from pictures import FolderError, PictureSet, png, read_folder
+from report import align, write_report
 from tqdm import tqdm
 
-CLIENTS = 16
+POINT_PICTURES = 300
+KIND_PICTURES = 500
 
 
 def main() -> int:
-    """Print the accuracies; with a URL also how many digits differ, and return 1 if any does."""
-    parser = argparse.ArgumentParser(prog="scripts/evaluate", description=__doc__)
-    parser.add_argument("--url", help="address of an inference API to POST every picture to as a PNG file")
+    """Measure, print and report; return 1 if that is impossible or the service reads MNIST differently."""
+    options = parse_options()
+    try:
+        if options.report:
+            options.report.mkdir(parents=True, exist_ok=True)
+        return evaluate(options.folders, options.url, options.limit, options.report)
+    except (AnswerError, FolderError) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
+    return 1
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, help="folder of labelled pictures")
+    parser.add_argument("--url", help="ask the service at this address (http://127.0.0.1:8080), not the net itself")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N pictures of each set")
+    parser.add_argument(
+        "--report", metavar="FOLDER", type=Path, help="write report.md, report.html and figures there (some minutes)"
+    )
     options = parser.parse_args()
-    pixels, digits = read_test()
-    in_process = read_digits(load_net(), pixels)
-    report = {"pictures": len(digits), "in_process": share_right(in_process, digits)}
-    if options.url:
-        try:
-            served = read_through_service(options.url.rstrip("/"), pixels)
-        except requests.RequestException as error:
-            print(f"{options.url} cannot be asked: {error}", file=sys.stderr)
-            return 1
-        report |= {
-            "through_service": share_right(served, digits),
-            "different_digits": int((served != in_process).sum()),
-        }
-    print(json.dumps(report, indent=2))
-    return 1 if report.get("different_digits") else 0
+    if options.limit is not None and options.limit < 1:
+        parser.error("--limit needs a whole number above 0")
+    return options
 
 
-def share_right(read: Tensor, digits: Tensor) -> float:
-    """Return the share 0..1 of (N,) digits that were read right."""
-    return round((read == digits).double().mean().item(), 4)
+def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report: Path | None) -> int:
+    """Print the table and write the report, if any; return 1 if the service and the net differ on MNIST.
 
-
-def read_through_service(url: str, pixels: Tensor) -> Tensor:
-    """POST each of (N, 1, 28, 28) uint8 pixels as a PNG file; return the digits (N,) int64 of the answers.
-
-    Raises requests.RequestException, also for an answer that is no digit.
+    Raises FolderError, AnswerError, OSError.
     """
-    local = threading.local()
+    threshold = read_threshold()
+    net = load_net()
+    ask: Ask = partial(ask_service, url.rstrip("/")) if url else partial(read_here, net, threshold)
+    sets = [found for folder in folders for found in read_folder(folder, limit)]
+    test, test_digits = read_test()
+    test, test_digits = test[:limit], test_digits[:limit]
+    pixels = test[:, 0].numpy()
+    mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], test_digits.numpy())
+    itself = read_pixels(net, threshold, test)
+    results = [(mnist, ask(mnist.uploads, mnist.name) if url else itself)]
+    if report:
+        sets += make_nondigits(pixels, min(KIND_PICTURES, limit or KIND_PICTURES))
+    results += [(pictures, ask(pictures.uploads, pictures.name)) for pictures in sets]
+    print(align(tabulate(results)))
+    different = int((results[0][1].digits != itself.digits).sum())
+    if url:
+        print(f"{different} of {len(pixels):,} MNIST digits differ between the service and the net itself.")
+    if report:
+        curves = measure(ask, mnist, pixels)
+        write_report(report, "How well the digits are read", describe(results, curves, threshold))
+        print(f"Wrote {report / 'report.md'} and {report / 'report.html'}.")
+    return 1 if different else 0
 
-    def read(picture: Tensor) -> int:
-        if not hasattr(local, "session"):
-            local.session = requests.Session()
-        file = io.BytesIO()
-        Image.fromarray(picture[0].numpy()).save(file, "PNG")
-        response = local.session.post(
-            f"{url}/predictions/mnist", data=file.getvalue(), headers={"Content-Type": "image/png"}, timeout=30
-        )
-        response.raise_for_status()
-        return int(response.json()["digit"])
 
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        return torch.tensor(list(tqdm(clients.map(read, pixels), total=len(pixels), unit="picture", disable=None)))
+def measure(ask: Ask, mnist: PictureSet, pixels: NDArray[np.uint8]) -> list[Curve]:
+    """Return the answers to MNIST digits, spread over the (N, 28, 28) pixels, at each level of each hardship."""
+    chosen = np.linspace(0, len(pixels) - 1, min(POINT_PICTURES, len(pixels))).astype(int)
+    points = [(hardship, level) for hardship in HARDSHIPS for level in hardship.levels]
+    curves: list[Curve] = [(hardship, []) for hardship in HARDSHIPS]
+    for hardship, level in tqdm(points, "hardships", unit="point", leave=False, disable=None):
+        uploads = make_uploads(hardship, level, pixels[chosen])
+        answers = ask(uploads, f"{hardship.title} {level}")
+        # One page is kept to be shown.
+        shown = PictureSet(hardship.title, uploads[:1], mnist.digits[chosen])
+        curves[HARDSHIPS.index(hardship)][1].append((shown, answers))
+    return curves
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""What the recogniser answers to picture files: the net here, or the running service."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import requests
+import torch
+import yaml
+from accuracy import BATCH
+from digit_image import BadImage, read_picture
+from digit_net import DigitNet
+from numpy.typing import NDArray
+from pictures import PictureSet
+from torch import Tensor
+from tqdm import tqdm
+
+MODEL_CONFIG = Path(__file__).parent.parent / "handler" / "model-config.yaml"
+READERS = 2
+CLIENTS = 16
+TIMEOUT_S = 30
+REFUSED = -1
+
+Item = TypeVar("Item")
+
+
+class AnswerError(Exception):
+    """Why there are no answers; its text is a sentence."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What n pictures were read as, (n,) each; a refused one has the digit REFUSED and no confidence (0)."""
+
+    digits: NDArray[np.int64]
+    confidences: NDArray[np.float64]
+    certain: NDArray[np.bool_]
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which pictures (n,) were not refused."""
+        return self.digits != REFUSED
+
+
+Result = tuple[PictureSet, Answers]
+# Takes picture files and a name for the progress bar.
+Ask = Callable[[Sequence[bytes], str], Answers]
+
+
+def read_threshold() -> float:
+    """Return the confidence from which an answer counts as certain. Raises AnswerError."""
+    config = yaml.safe_load(MODEL_CONFIG.read_text())
+    try:
+        return float(config["handler"]["certain_from"])
+    except (KeyError, TypeError, ValueError) as cause:
+        raise AnswerError(f"{MODEL_CONFIG} needs a number under handler: certain_from.") from cause
+
+
+def read_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Answers:
+    """Return what the net reads in (N, 1, 28, 28) uint8 pixels."""
+    with torch.inference_mode():
+        batches = [torch.softmax(net(batch), 1).double().max(1) for batch in pixels.split(BATCH)]
+    confidences = torch.cat([batch.values for batch in batches]).numpy()
+    return Answers(torch.cat([batch.indices for batch in batches]).numpy(), confidences, confidences >= threshold)
+
+
+def read_here(net: DigitNet, threshold: float, uploads: Sequence[bytes], name: str) -> Answers:
+    """Return what is read in picture files without a service."""
+    pictures = spread(see, uploads, READERS, name)
+    good = np.array([picture is not None for picture in pictures])
+    digits, confidences = np.full(len(uploads), REFUSED), np.zeros(len(uploads))
+    certain = np.zeros(len(uploads), bool)
+    if good.any():
+        pixels = torch.from_numpy(np.stack([picture for picture in pictures if picture is not None]))
+        read = read_pixels(net, threshold, pixels)
+        digits[good], confidences[good], certain[good] = read.digits, read.confidences, read.certain
+    return Answers(digits, confidences, certain)
+
+
+def see(upload: bytes) -> NDArray[np.uint8] | None:
+    """Return the (1, 28, 28) uint8 pixels that the net sees of a picture file, or None if it is refused."""
+    try:
+        return read_picture(upload)
+    except BadImage:
+        return None
+
+
+def ask_service(address: str, uploads: Sequence[bytes], name: str) -> Answers:
+    """Return what the service at http://host:port answers to picture files, asked over 16 connections.
+
+    Raises AnswerError.
+    """
+    local = threading.local()
+
+    def ask(upload: bytes) -> tuple[int, float, bool]:
+        if not hasattr(local, "session"):
+            local.session = requests.Session()
+        return ask_once(local.session, address, upload)
+
+    digits, confidences, certain = zip(*spread(ask, uploads, CLIENTS, name), strict=True)
+    return Answers(np.array(digits), np.array(confidences), np.array(certain))
+
+
+def ask_once(session: requests.Session, address: str, upload: bytes) -> tuple[int, float, bool]:
+    """Return digit, confidence and certainty that the service answers to one picture file.
+
+    Only its 400 and 413 say that it refuses the picture. Raises AnswerError for anything else.
+    """
+    try:
+        response = session.post(f"{address}/predictions/mnist", data=upload, timeout=TIMEOUT_S)
+        answer: dict[str, Any] = response.json()
+    except requests.ConnectionError as cause:
+        raise AnswerError(f"No service answers at {address}: start it with scripts/serve.") from cause
+    except requests.RequestException as cause:
+        raise AnswerError(f"{address} cannot be asked: {cause}") from cause
+    if response.status_code in (requests.codes.bad_request, requests.codes.request_entity_too_large):
+        return REFUSED, 0.0, False
+    try:
+        return int(answer["digit"]), float(answer["confidence"]), bool(answer["certain"])
+    except (KeyError, TypeError, ValueError) as cause:
+        raise AnswerError(f"The service at {address} answered {response.status_code}: {answer}") from cause
+
+
+def spread(read: Callable[[bytes], Item], uploads: Sequence[bytes], threads: int, name: str) -> list[Item]:
+    """Call a function for each picture file, from several threads behind a progress bar on stderr."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(tqdm(pool.map(read, uploads), name, len(uploads), unit="picture", leave=False, disable=None))
+    finally:
+        # After Ctrl-C nobody waits for the rest.
+        pool.shutdown(cancel_futures=True)
