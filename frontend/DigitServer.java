@@ -21,18 +21,36 @@ import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import java.io.IOException;
+import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingDeque;
+import java.util.concurrent.TimeUnit;
 import org.apache.commons.cli.DefaultParser;
 import org.apache.commons.cli.ParseException;
 import org.pytorch.serve.ModelServer;
+import org.pytorch.serve.archive.DownloadArchiveException;
+import org.pytorch.serve.archive.model.ModelArchive;
+import org.pytorch.serve.archive.model.ModelException;
+import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
+import org.pytorch.serve.http.messages.RegisterModelRequest;
+import org.pytorch.serve.job.Job;
 import org.pytorch.serve.metrics.MetricCache;
 import org.pytorch.serve.servingsdk.impl.PluginsManager;
+import org.pytorch.serve.snapshot.InvalidSnapshotException;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.NettyUtils;
+import org.pytorch.serve.util.ServerGroups;
 import org.pytorch.serve.util.TokenAuthorization;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.WorkLoadManager;
+import org.pytorch.serve.wlm.WorkerInitializationException;
 
 /**
  * TorchServe, with an inference port that answers every malformed upload with a clear 4xx.
@@ -64,6 +82,112 @@ public final class DigitServer extends ModelServer {
             Runtime.getRuntime().halt(1);
         } finally {
             System.exit(1);
+        }
+    }
+
+    /**
+     * Starts the ports, and then the models of the configuration, whose workers take what waits for them at once.
+     *
+     * <p>Unlike TorchServe's own, this fails if a model cannot be registered.
+     */
+    @Override
+    public List<ChannelFuture> startRESTserver()
+            throws InterruptedException, IOException, GeneralSecurityException, InvalidSnapshotException {
+        ConfigManager config = ConfigManager.getInstance();
+        String models = config.getLoadModels();
+        config.setProperty("load_models", "");
+        List<ChannelFuture> ports = super.startRESTserver();
+        config.setProperty("load_models", models);
+        ModelManager manager = ModelManager.getInstance();
+        try {
+            EventLoopGroup group = ((ServerGroups) field(ModelServer.class, "serverGroups").get(this)).getBackendGroup();
+            field(ModelManager.class, "wlm").set(manager, new Workers(config, group));
+            for (String model : models.split(",")) {
+                String[] pair = model.split("=", 2);
+                load(manager, config, pair[0], pair[1]);
+            }
+        } catch (ModelException
+                | DownloadArchiveException
+                | WorkerInitializationException
+                | ReflectiveOperationException e) {
+            throw new IOException(e.getMessage(), e);
+        }
+        return ports;
+    }
+
+    private static void load(ModelManager manager, ConfigManager config, String name, String file)
+            throws ModelException, DownloadArchiveException, WorkerInitializationException, IOException,
+                    InterruptedException {
+        // Negative: what the archive's model-config.yaml says comes first.
+        ModelArchive archive =
+                manager.registerModel(
+                        file,
+                        name,
+                        null,
+                        null,
+                        -RegisterModelRequest.DEFAULT_BATCH_SIZE,
+                        -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
+                        config.getDefaultResponseTimeout(),
+                        config.getDefaultStartupTimeout(),
+                        name,
+                        false,
+                        false,
+                        false);
+        manager.updateModel(
+                archive.getModelName(),
+                archive.getModelVersion(),
+                archive.getModelConfig().getMinWorkers(),
+                archive.getModelConfig().getMaxWorkers(),
+                true,
+                false);
+        manager.getStartupModels().add(archive.getModelName());
+    }
+
+    private static Field field(Class<?> owner, String name) throws NoSuchFieldException {
+        Field field = owner.getDeclaredField(name);
+        field.setAccessible(true);
+        return field;
+    }
+
+    /** Starts and ends workers as TorchServe does, which wait for no second request when one is there. */
+    private static final class Workers extends WorkLoadManager {
+        Workers(ConfigManager config, EventLoopGroup group) {
+            super(config, group);
+        }
+
+        @Override
+        public CompletableFuture<Integer> modelChanged(Model model, boolean isStartup, boolean isCleanUp) {
+            try {
+                @SuppressWarnings("unchecked")
+                Map<String, LinkedBlockingDeque<Job>> queues =
+                        (Map<String, LinkedBlockingDeque<Job>>) field(Model.class, "jobsDb").get(model);
+                // This comes before a model's first worker, and without workers TorchServe queues nothing.
+                queues.computeIfPresent(
+                        Model.DEFAULT_DATA_QUEUE,
+                        (name, queue) -> queue instanceof Line ? queue : new Line(queue.remainingCapacity()));
+            } catch (ReflectiveOperationException e) {
+                throw new IllegalStateException(e);
+            }
+            return super.modelChanged(model, isStartup, isCleanUp);
+        }
+    }
+
+    /**
+     * The requests that wait for a worker: it takes all there are, up to the batch size, and goes to work.
+     *
+     * <p>TorchServe waits for more for at least a millisecond, a third of the time a lone request takes. Under
+     * load nothing is lost: what comes while a batch is worked on makes the next one.
+     */
+    private static final class Line extends LinkedBlockingDeque<Job> {
+        private static final long serialVersionUID = 1L;
+
+        Line(int capacity) {
+            super(capacity);
+        }
+
+        @Override
+        public Job poll(long timeout, TimeUnit unit) throws InterruptedException {
+            return timeout == Long.MAX_VALUE ? super.poll(timeout, unit) : poll();
         }
     }
 
@@ -144,11 +268,20 @@ public final class DigitServer extends ModelServer {
 
     /** Passes a body on as it came where TorchServe would take it for a web form; refuses what would be a 500. */
     private static final class Uploads extends ChannelInboundHandlerAdapter {
+        /** Places in the queue for requests that find the last one free at the same time, on several threads. */
+        private static final int SPARE_PLACES = 64;
+
         @Override
         public void channelRead(ChannelHandlerContext context, Object message) {
             FullHttpRequest request = (FullHttpRequest) message;
             if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
                 refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
+            } else if (isFull(request)) {
+                refuse(
+                        context,
+                        request,
+                        HttpResponseStatus.SERVICE_UNAVAILABLE,
+                        "Too many requests are waiting: try again in a second.");
             } else if (isBroken(request)) {
                 refuse(
                         context,
@@ -164,10 +297,39 @@ public final class DigitServer extends ModelServer {
             }
         }
 
+        /** Drops a connection that its client broke off: TorchServe writes a stack trace for each. */
+        @Override
+        public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
+            if (cause instanceof IOException) {
+                context.close();
+            } else {
+                context.fireExceptionCaught(cause);
+            }
+        }
+
         private static void refuse(
                 ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
-            NettyUtils.sendHttpResponse(context, error(status, sentence), false);
+            FullHttpResponse answer = error(status, sentence);
+            if (status == HttpResponseStatus.SERVICE_UNAVAILABLE) {
+                answer.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+            }
+            NettyUtils.sendHttpResponse(context, answer, false);
             request.release();
+        }
+
+        /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
+        private static boolean isFull(FullHttpRequest request) {
+            for (String part : request.uri().split("[/:?]")) {
+                try {
+                    Model model = ModelManager.getInstance().getModel(part, null);
+                    if (model != null) {
+                        return model.getJobQueueRemainingCapacity() <= SPARE_PLACES;
+                    }
+                } catch (ModelVersionNotFoundException e) {
+                    // What is asked for is not there: TorchServe says so.
+                }
+            }
+            return false;
         }
 
         private static boolean isBroken(FullHttpRequest request) {

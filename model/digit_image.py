@@ -70,11 +70,8 @@ def read_picture(upload: bytes) -> NDArray[np.uint8]:
         raise BadImage("The picture is blank: no ink stands out from its background.") from cause
 
 
-def decode(upload: bytes) -> NDArray[np.uint8]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, no side above SEARCH_PX.
-
-    Raises BadImage; the number of bytes and of pixels is checked before anything is decoded.
-    """
+def open_picture(upload: bytes) -> Image.Image:
+    """Return a picture of a known format and size, of which nothing but the header was read. Raises BadImage."""
     if not upload:
         raise BadImage("The picture is empty: send the bytes of a picture file.")
     if len(upload) > MAX_UPLOAD_BYTES:
@@ -88,14 +85,31 @@ def decode(upload: bytes) -> NDArray[np.uint8]:
     megapixels = picture.width * picture.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise BadImage(f"The picture has {megapixels:.1f} megapixels: send at most {MAX_MEGAPIXELS}.")
+    return picture
+
+
+def count_megapixels(upload: bytes) -> float:
+    """Return how many megapixels a picture file says it has. Raises BadImage."""
+    picture = open_picture(upload)
+    return picture.width * picture.height / 1e6
+
+
+def decode(upload: bytes) -> NDArray[np.uint8]:
+    """Return the first frame as (h, w) uint8 grey levels, upright, no side above SEARCH_PX.
+
+    Raises BadImage; the number of bytes and of pixels is checked before anything is decoded.
+    """
+    picture = open_picture(upload)
     try:
-        # JPEG decodes at a half, a quarter or an eighth of its size at a fraction of the cost.
         factor = reduction(picture)
-        picture.draft(None, (picture.width // factor, picture.height // factor))
+        if factor > 1:
+            # JPEG decodes at a half, a quarter or an eighth of its size at a fraction of the cost.
+            picture.draft(None, (picture.width // factor, picture.height // factor))
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
-        grey = to_grey(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        grey = to_grey(picture)
     except DECODE_ERRORS as cause:
         raise BadImage("The picture is damaged or cut off: send the whole file.") from cause
     return np.asarray(shrink(grey))
@@ -147,20 +161,17 @@ def strongest_grey(picture: Image.Image) -> Image.Image:
 
 def is_mnist(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether (28, 28) uint8 pixels have MNIST's geometry: black around a centred digit 20 pixels long."""
-    if not pixels.any() or not DIGIT_PX - 1 <= max(pixels[extent(pixels)].shape) <= DIGIT_PX:
+    rows, columns = extent(pixels)
+    if not DIGIT_PX - 1 <= max(rows.stop - rows.start, columns.stop - columns.start) <= DIGIT_PX:
         return False
     # The centre of mass was brought to the nearest whole pixel.
     return max(abs(mass - CENTRE_PX) for mass in centre_of_mass(pixels)) < 0.55
 
 
-def centre_of_mass(ink: NDArray[np.generic]) -> tuple[float, float]:
-    """Return the row and the column of the centre of mass of (h, w) ink that is not all black."""
-    by_row, by_column = ink.sum(1, dtype=np.float64), ink.sum(0, dtype=np.float64)
-    total = by_row.sum()
-    return (
-        float(by_row @ np.arange(len(by_row)) / total),
-        float(by_column @ np.arange(len(by_column)) / total),
-    )
+def centre_of_mass(ink: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float, float]:
+    """Return the row and the column of the centre of mass of (h, w) uint8 or float32 ink that is not all black."""
+    moments = cv2.moments(ink)
+    return moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]
 
 
 def read_thumbnail(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -292,9 +292,9 @@ def cut_out(contrast: NDArray[np.float32], marks: NDArray[np.bool_], full: float
 
 
 def extent(ink: NDArray[np.generic]) -> tuple[slice, slice]:
-    """Return the rows and the columns that (h, w) ink covers, which is not all black."""
-    rows, columns = np.nonzero(ink.any(1))[0], np.nonzero(ink.any(0))[0]
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    """Return the rows and the columns that (h, w) uint8 or bool ink covers: none if it is all black."""
+    x, y, width, height = cv2.boundingRect(ink.view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
 
 
 def stroke_width(marks: NDArray[np.bool_]) -> float:

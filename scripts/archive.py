@@ -14,8 +14,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MODEL = "mnist"
 WEIGHTS = ROOT / "model" / "digit_net.pt"
-# What the handler imports from model/, besides the net.
-MODULES = ("digit_image", "digit_ink", "digit_ruling", "digit_saliency")
+# What the handler imports, besides the net.
+MODULES = (
+    "handler/digit_requests.py",
+    "handler/digit_stream.py",
+    "model/digit_engine.py",
+    "model/digit_image.py",
+    "model/digit_ink.py",
+    "model/digit_ruling.py",
+    "model/digit_saliency.py",
+)
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe wants a date; a real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
@@ -37,7 +45,7 @@ def build(model_store: Path) -> Path:
     command += ["--model-name", MODEL, "--version", version]
     command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
     command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
-    command += ["--extra-files", ",".join(f"model/{module}.py" for module in MODULES)]
+    command += ["--extra-files", ",".join(MODULES)]
     archive = model_store / f"{MODEL}.mar"
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,21 @@ PREDICTIONS = "/predictions/mnist"
 
 
 class ServiceError(Exception):
-    """Why the service gave no digit; its text is a sentence."""
+    """Why the service gave no digit; its text is a sentence. The status is 0 if it gave no answer at all."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+    @property
+    def of_request(self) -> bool:
+        """Whether the request is to blame, not the service."""
+        return self.status // 100 == 4
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the service had too much to do."""
+        return self.status == requests.codes.service_unavailable
 
 
 def read_config(path: Path) -> dict[str, str]:
@@ -29,10 +43,15 @@ def predict(address: str, picture: bytes, session: requests.Session, timeout_s: 
 
     The answer has digit (0..9), confidence (0..1), certain (bool) and probabilities (ten, 0..1). Raises ServiceError.
     """
+    return ask(address, PREDICTIONS, picture, session, timeout_s)
+
+
+def ask(address: str, path: str, body: bytes, session: requests.Session, timeout_s: float = 30) -> dict[str, Any]:
+    """POST a body to a path of the inference API at http://host:port; return the JSON object. Raises ServiceError."""
     try:
         response = session.post(
-            address + PREDICTIONS,
-            data=picture,
+            address + path,
+            data=body,
             headers={"Content-Type": "application/octet-stream"},
             timeout=timeout_s,
         )
@@ -43,11 +62,12 @@ def predict(address: str, picture: bytes, session: requests.Session, timeout_s: 
     except requests.RequestException as cause:
         raise ServiceError(f"{address} cannot be asked: {cause}.") from cause
     if response.status_code == requests.codes.request_entity_too_large:
-        raise ServiceError(f"The picture has {len(picture)} bytes, more than the service takes.")
+        raise ServiceError(f"The request has {len(body)} bytes, more than the service takes.", response.status_code)
     try:
         answer: dict[str, Any] = response.json()
     except requests.JSONDecodeError as cause:
         raise ServiceError(f"The service answered {response.status_code} without JSON.") from cause
     if not response.ok:
-        raise ServiceError(answer.get("error") or answer.get("message") or f"status {response.status_code}")
+        sentence = answer.get("error") or answer.get("message") or f"status {response.status_code}"
+        raise ServiceError(sentence, response.status_code)
     return answer

@@ -1,18 +1,25 @@
 """The three APIs of the running service do what README says, whatever clients send."""
 
+import base64
 import json
 import re
+import resource
 import shutil
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import requests
+import torch
 from conftest import PICTURES, ROOT, Service, poll
 from digit_image import MAX_UPLOAD_BYTES
+from digit_net import DigitNet
 
 pytestmark = pytest.mark.server
 SEVEN = PICTURES[7].read_bytes()
@@ -87,7 +94,8 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
         "headers": FORM,
     },
     "a form of noise": {"data": b"--x\r\n\x00\xff:\r\n;;\r\n--x", "headers": FORM},
-    "JSON": {"json": {"instances": [{"b64": "AAAA"}]}},
+    "JSON of nothing": {"json": {"instances": []}},
+    "other JSON": {"json": {"picture": "AAAA"}},
     "broken JSON": {"data": b'{"a": ', "headers": {"Content-Type": "application/json"}},
     "deep JSON": {"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}},
     "text": {"data": b"seven", "headers": {"Content-Type": "text/plain"}},
@@ -175,12 +183,42 @@ def test_workers_scale_up_and_down_and_predictions_go_on(service: Service) -> No
     def workers() -> list[str]:
         return [worker["status"] for worker in requests.get(model, timeout=30).json()[0]["workers"]]
 
-    assert workers() == ["READY"]
-    for count in (2, 1):
+    poll(lambda: workers() == ["READY"] * 2)
+    for count in (3, 2):
         scaled = requests.put(f"{model}?min_worker={count}&max_worker={count}&synchronous=true", timeout=120)
         assert scaled.status_code == 200
         poll(lambda count=count: workers() == ["READY"] * count)  # type: ignore[misc]
         assert requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_many_pictures_in_one_request_are_read(service: Service) -> None:
+    instances = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in PICTURES.values()]
+    url = service.settings["inference_address"] + "/v1/models/mnist:predict"
+    response = requests.post(url, json={"instances": [*instances, {"b64": "AAAA"}]}, timeout=30)
+    assert response.status_code == 200
+    *predictions, wrong = response.json()["predictions"]
+    assert [prediction["digit"] for prediction in predictions] == list(PICTURES)
+    assert wrong == {"error": "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file."}
+
+
+def test_pixels_in_a_tensor_are_read_as_the_net_reads_them(
+    service: Service, mnist_test: tuple[torch.Tensor, torch.Tensor], shipped_net: DigitNet
+) -> None:
+    pixels = mnist_test[0][:1000]
+    head = {"inputs": [{"name": "pixels", "shape": [1000, 28, 28], "datatype": "UINT8"}]}
+    body = json.dumps(head).encode()
+    response = requests.post(
+        service.settings["inference_address"] + "/v2/models/mnist/infer",
+        data=body + pixels.numpy().tobytes(),
+        headers=PNG | {"Inference-Header-Content-Length": str(len(body))},
+        timeout=30,
+    )
+    assert response.status_code == 200
+    outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
+    with torch.inference_mode():
+        probabilities = torch.softmax(shipped_net(pixels), 1)
+    assert outputs["digit"] == probabilities.argmax(1).tolist()
+    assert np.abs(np.reshape(outputs["probabilities"], (1000, 10)) - probabilities.numpy()).max() < 0.02
 
 
 def test_models_come_from_nowhere_but_the_model_store(service: Service) -> None:
@@ -248,3 +286,27 @@ def test_the_service_reads_all_of_mnist_as_the_net_does(service: Service) -> Non
     share = re.search(r"^MNIST test +10,000 +([0-9.]+) %", run.stdout, re.MULTILINE)
     assert share, run.stdout
     assert float(share[1]) >= 99.4
+
+
+def test_a_full_queue_answers_at_once_and_clearly(service: Service) -> None:
+    """More requests at once than may wait: each gets its digit, or the advice to come again."""
+    port = urlsplit(service.settings["inference_address"]).port
+    request = f"POST /predictions/mnist HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(1500)]
+            for client in clients:
+                client.settimeout(60)
+                client.sendall(request)
+            answers = [client.recv(65536).decode() for client in clients]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    refused = [answer for answer in answers if not answer.startswith("HTTP/1.1 200")]
+    assert 0 < len(refused) < 500
+    for answer in refused:
+        assert answer.startswith("HTTP/1.1 503")
+        assert "retry-after: 1" in answer.lower()
+        assert '{"error": "Too many requests are waiting: try again in a second."}' in answer
+    assert sum('"digit":7' in answer for answer in answers) == len(answers) - len(refused)

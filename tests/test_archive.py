@@ -11,13 +11,16 @@ from conftest import PICTURES, ROOT
 
 CONTENT = [
     "MAR-INF/MANIFEST.json",
+    "digit_engine.py",
     "digit_handler.py",
     "digit_image.py",
     "digit_ink.py",
     "digit_net.pt",
     "digit_net.py",
+    "digit_requests.py",
     "digit_ruling.py",
     "digit_saliency.py",
+    "digit_stream.py",
     "model-config.yaml",
 ]
 
@@ -25,8 +28,10 @@ READ_A_DIGIT = """
 import sys
 folder, picture = sys.argv[1:]
 sys.path.insert(0, folder)
-import digit_handler, digit_image, digit_ink, digit_net, digit_ruling, digit_saliency
-for module in (digit_handler, digit_image, digit_ink, digit_net, digit_ruling, digit_saliency):
+import digit_engine, digit_handler, digit_image, digit_ink, digit_net
+import digit_requests, digit_ruling, digit_saliency, digit_stream
+for module in (digit_engine, digit_handler, digit_image, digit_ink, digit_net,
+               digit_requests, digit_ruling, digit_saliency, digit_stream):
     assert module.__file__.startswith(folder), module.__file__
 import json, pathlib
 from ts.context import RequestProcessor

@@ -1,5 +1,7 @@
 """The handler answers each request of a batch on its own, run by TorchServe's own loader and context."""
 
+import base64
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -12,6 +14,7 @@ from archive import build
 from conftest import PICTURES
 from digit_image import read_picture
 from digit_net import DigitNet
+from PIL import Image
 from ts.context import RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
@@ -83,13 +86,118 @@ def test_the_field_of_the_picture_may_have_any_name(row: dict[str, Any], loaded:
     [
         ({}, "holds no picture"),
         ({"a": GOOD, "b": GOOD}, "2 fields"),
-        ({"body": "seven"}, "text or JSON"),
-        ({"body": {"instances": []}}, "text or JSON"),
-        ({"body": None}, "text or JSON"),
+        ({"body": "seven"}, "holds text"),
+        ({"body": None}, "holds text"),
+        ({"body": {}}, '"instances"'),
+        ({"body": b'{"instances": '}, "no valid JSON"),
+        ({"body": b' {"digit": 7}'}, '"instances"'),
+        ({"body": {"instances": []}}, "0 pictures"),
+        ({"body": {"instances": [{}] * 1025}}, "1025 pictures"),
+        ({"body": {"inputs": []}}, "one input"),
+        ({"body": {"inputs": ["pixels"]}}, "one input"),
     ],
 )
 def test_a_request_of_another_kind_is_refused(row: dict[str, Any], reason: str, loaded: Service) -> None:
     ((status, answer),) = ask(loaded, row)
+    assert status == 400
+    assert reason in answer["error"]
+
+
+def base64_of(upload: bytes) -> dict[str, str]:
+    """Return a picture as KServe's v1 protocol has it."""
+    return {"b64": base64.b64encode(upload).decode()}
+
+
+@pytest.mark.parametrize("parsed", [True, False], ids=["parsed before", "as bytes"])
+def test_many_pictures_in_one_request_are_answered_each_for_itself(parsed: bool, loaded: Service) -> None:
+    instances: list[Any] = [base64_of(path.read_bytes()) for path in PICTURES.values()]
+    instances += [base64_of(b"no picture"), {"b64": "?"}, {"picture": "b64"}, "b64"]
+    body = {"instances": instances}
+    answers = ask(loaded, {"body": GOOD}, {"body": body if parsed else json.dumps(body).encode()}, {"body": b"x"})
+    assert [status for status, _ in answers] == [200, 200, 400]
+    predictions = answers[1][1]["predictions"]
+    assert [each.get("digit") for each in predictions] == [*PICTURES, None, None, None, None]
+    assert [each["error"] for each in predictions[len(PICTURES) :]] == [
+        "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.",
+        "The base64 of this picture is damaged.",
+        'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
+        'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
+    ]
+
+
+def test_the_pictures_of_a_request_have_no_more_megapixels_than_one_may_have(loaded: Service) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (5000, 2000), 255).save(picture, "PNG")
+    ((status, answer),) = ask(loaded, {"body": {"instances": [base64_of(picture.getvalue())] * 4}})
+    assert status == 200
+    assert ["together" in each["error"] for each in answer["predictions"]] == [False, False, True, True]
+
+
+def tensor_of(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", **changes: Any) -> dict[str, Any]:
+    """Return pixels as KServe's v2 protocol has them."""
+    return {"name": "pixels", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.tolist()} | changes
+
+
+def outputs_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of each output of KServe's v2 protocol."""
+    for output in answer["outputs"]:
+        assert len(output["data"]) == np.prod(output["shape"])
+    return {output["name"]: output["data"] for output in answer["outputs"]}
+
+
+@pytest.mark.parametrize("form", ["nested", "flat", "binary"])
+def test_pixels_in_one_tensor_are_read_as_files_are(
+    form: str, loaded: Service, mnist_test: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    pixels = mnist_test[0][:70, 0].numpy().copy()
+    pixels[5] = 0
+    tensor, headers, binary = tensor_of(pixels), {}, b""
+    if form == "flat":
+        tensor["data"] = pixels.reshape(-1).tolist()
+    body = json.dumps({"id": "a7", "inputs": [tensor]}).encode()
+    if form == "binary":
+        del tensor["data"]
+        body = json.dumps({"id": "a7", "inputs": [tensor]}).encode()
+        headers, binary = {"Inference-Header-Content-Length": str(len(body))}, pixels.tobytes()
+    ((status, answer),) = ask(loaded, {"body": body + binary}, headers=headers)
+    assert status == 200
+    assert (answer["id"], answer["model_name"]) == ("a7", "mnist")
+    outputs = outputs_of(answer)
+    assert outputs["digit"][5] == -1
+    assert [index for index, error in enumerate(outputs["error"]) if error] == [5]
+    assert outputs["error"][5] == "The picture is blank."
+    for index in (0, 4, 6, 69):
+        picture = io.BytesIO()
+        Image.fromarray(pixels[index]).save(picture, "PNG")
+        ((_, alone),) = ask(loaded, {"body": picture.getvalue()})
+        assert outputs["digit"][index] == alone["digit"]
+        assert outputs["certain"][index] == alone["certain"]
+        assert outputs["confidence"][index] == pytest.approx(alone["confidence"], abs=1e-5)
+        assert outputs["probabilities"][10 * index : 10 * index + 10] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+ONE = np.full((1, 28, 28), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (tensor_of(ONE, datatype="FP32"), "UINT8"),
+        (tensor_of(ONE, shape=[1, 32, 32]), "[1, 32, 32]"),
+        (tensor_of(ONE, shape="1x28x28"), "the shape [n, 28, 28]"),
+        (tensor_of(ONE, shape=[]), "the shape [n, 28, 28]"),
+        (tensor_of(ONE, shape=[2, 28, 28]), "784 numbers"),
+        (tensor_of(ONE, shape=[-1, 28, 28]), "-1 pictures"),
+        (tensor_of(ONE, shape=[2000, 28, 28]), "2000 pictures"),
+        (tensor_of(ONE, data=[256] * 784), "0 to 255"),
+        (tensor_of(ONE, data=[0.5] * 784), "0 to 255"),
+        (tensor_of(ONE, data="784"), "0 to 255"),
+        (tensor_of(ONE, data=78), "784 of its shape"),
+        (tensor_of(ONE, data=[[1], 2]), "0 to 255"),
+    ],
+)
+def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str, loaded: Service) -> None:
+    ((status, answer),) = ask(loaded, {"body": {"inputs": [tensor]}})
     assert status == 400
     assert reason in answer["error"]
 

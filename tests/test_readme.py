@@ -22,11 +22,11 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
-def one_worker_again(service: Service) -> Iterator[None]:
+def two_workers_again(service: Service) -> Iterator[None]:
     """README scales the workers up: scale them down again."""
     yield
     model = service.settings["management_address"] + "/models/mnist"
-    requests.put(f"{model}?min_worker=1&max_worker=1&synchronous=true", timeout=120)
+    requests.put(f"{model}?min_worker=2&max_worker=2&synchronous=true", timeout=120)
 
 
 def readdress(text: str, service: Service) -> str:
@@ -68,7 +68,7 @@ def test_a_command_prints_what_is_shown(
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_an_example_in_python_prints_what_is_shown(number: int, service: Service) -> None:
     model = service.settings["management_address"] + "/models/mnist"
-    requests.put(f"{model}?min_worker=2&max_worker=2&synchronous=true", timeout=120)
+    requests.put(f"{model}?min_worker=3&max_worker=3&synchronous=true", timeout=120)
     run = subprocess.run(
         [sys.executable, "-c", readdress(PYTHON[number], service)], cwd=ROOT, capture_output=True, text=True
     )

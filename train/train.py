@@ -12,7 +12,7 @@ import torch
 import torchvision
 from accuracy import WEIGHTS, accuracy
 from augment import augment, bend, damage
-from digit_net import DigitNet
+from digit_net import DigitNet, has_bfloat16
 from mnist import read_test, read_training, split
 from normalised_net import NormalisedNet, fold
 from strangers import strangers
@@ -127,7 +127,7 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset()) -> Digi
             order = learned_from[torch.randperm(len(learned_from), generator=generator, device=device)]
             for indices in order[: batches * BATCH].view(batches, BATCH):
                 varied, targets = make_batch(pixels[indices], digits[indices], generator, without)
-                with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16()):
+                with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
                     logits = net(varied)
                 loss = cross_entropy(logits.float(), targets)
                 optimizer.zero_grad()
@@ -174,13 +174,6 @@ def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
     best = min(temperatures, key=lambda temperature: cross_entropy(logits / temperature, digits).item())
     for parameter in net.fc2.parameters():
         parameter.div_(best)
-
-
-def has_bfloat16() -> bool:
-    """Tell whether the device multiplies bfloat16 in hardware; in software it is slower than float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def device_name() -> str:

@@ -1,0 +1,286 @@
+"""Measure how fast the service answers, check every answer, and write a report with curves.
+
+The load is closed: each client sends its next request when it has the answer to the last one, and latencies are
+those of these requests. The load generator, wrk, takes its share of the same cores.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import psutil
+import requests
+from PIL import Image, ImageDraw
+from service import CONFIG, PREDICTIONS, ROOT, ServiceError, predict, read_config
+from tqdm import tqdm
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+MNIST = ROOT / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BULK = (1, 4, 16, 64, 256, 1024)
+SIDES_PX = (28, 100, 300, 640, 1200, 2400, 4000)
+START_TIMEOUT_S = 120
+
+# One measured point: requests, seconds, wrong, failed, p50, p95, p99 (ms) and what is worked out from them.
+Point = dict[str, float]
+
+
+def main() -> int:
+    """Return 0 if every answer was right, 1 if one was not or nothing could be measured."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--url", help="address of the inference API (that of config.properties)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="to send (the first of MNIST's test pictures)")
+    parser.add_argument("--seconds", type=float, default=4, help="for each point and round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all points; medians count (%(default)s)")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write bench.md, bench.json and bench.png there")
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        print("wrk is missing: install it first (Debian: apt install wrk).", file=sys.stderr)
+        return 1
+    try:
+        address = (options.url or read_config(CONFIG)["inference_address"]).rstrip("/")
+        with running(address), tempfile.TemporaryDirectory() as scratch, requests.Session() as session:
+            picture = options.picture or write_mnist_picture(Path(scratch) / "7.png")
+            digit = int(predict(address, picture.read_bytes(), session)["digit"])
+            load = measure_load(address, picture, digit, options.seconds, options.rounds)
+            bulk = {count: measure_bulk(address, count, options.seconds) for count in BULK}
+            sizes = {side: measure_size(address, side) for side in SIDES_PX}
+            results = {"machine": machine(), "load": load, "bulk": bulk, "sizes": sizes}
+    except (ServiceError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print_table(load)
+    if options.report:
+        write_report(options.report, results)
+        print(f"Wrote {options.report / 'bench.md'}.")
+    bad = sum(point["wrong"] + point["failed"] for point in load.values())
+    if bad:
+        print(f"{bad:.0f} answers were wrong or missing.", file=sys.stderr)
+    return 1 if bad else 0
+
+
+@contextmanager
+def running(address: str) -> Iterator[None]:
+    """Have a service at the address: the one that is there, or else one of our own. Raises ServiceError."""
+    try:
+        requests.get(f"{address}/ping", timeout=5)
+    except requests.RequestException:
+        if address != read_config(CONFIG)["inference_address"]:
+            raise ServiceError(f"No service answers at {address}: start it with scripts/serve.") from None
+        service = subprocess.Popen([ROOT / "scripts" / "serve"], stdout=subprocess.PIPE, text=True)
+        try:
+            if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
+                raise ServiceError("The service did not start.") from None
+            yield
+        finally:
+            service.terminate()
+            service.wait()
+    else:
+        yield
+
+
+def write_mnist_picture(path: Path) -> Path:
+    """Write the first of MNIST's test pictures, a 7, as a PNG file."""
+    with gzip.open(MNIST) as file:
+        pixels = np.frombuffer(file.read(16 + 784), np.uint8, offset=16).reshape(28, 28)
+    Image.fromarray(pixels).save(path, optimize=True)
+    return path
+
+
+def measure_load(address: str, picture: Path, digit: int, seconds: float, rounds: int) -> dict[int, Point]:
+    """Return the medians over the rounds for each number of clients."""
+    run_wrk(address, picture, digit, 64, seconds)
+    points: dict[int, list[Point]] = {clients: [] for clients in CLIENTS}
+    with tqdm(total=rounds * len(CLIENTS), unit="point", leave=False, disable=None) as bar:
+        for _ in range(rounds):
+            for clients in CLIENTS:
+                points[clients].append(run_wrk(address, picture, digit, clients, seconds))
+                bar.update()
+    return {
+        clients: {
+            name: (sum if name in ("wrong", "failed") else statistics.median)([point[name] for point in measured])
+            for name in measured[0]
+        }
+        for clients, measured in points.items()
+    }
+
+
+def run_wrk(address: str, picture: Path, digit: int, clients: int, seconds: float) -> Point:
+    """Return one point, measured with wrk."""
+    environment = os.environ | {"PICTURE": str(picture), "DIGIT": str(digit)}
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    command += ["-s", str(ROOT / "scripts" / "bench.lua"), address + PREDICTIONS]
+    before = sum_cpu_seconds()
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    used = sum_cpu_seconds() - before
+    results = [line for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    if not results:
+        raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
+    point: Point = json.loads(results[0].removeprefix("RESULT "))
+    point["rate"] = point["requests"] / point["seconds"]
+    point["cpu_ms"] = 1e3 * used / max(1, point["requests"])
+    point["memory_mb"] = sum_memory_mb()
+    return point
+
+
+def processes() -> list[psutil.Process]:
+    """Return TorchServe and its workers, if they run on this machine."""
+    servers = [each for each in psutil.process_iter(["cmdline"]) if "DigitServer" in (each.info["cmdline"] or [])]
+    return servers + [child for server in servers for child in server.children(recursive=True)]
+
+
+def sum_cpu_seconds() -> float:
+    """Return the processor time that the service has taken so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes())
+
+
+def sum_memory_mb() -> float:
+    """Return the service's memory, what its processes share counted once (PSS), in MB of 2**20 bytes."""
+    return float(sum(process.memory_full_info().pss for process in processes()) / 2**20)
+
+
+def measure_bulk(address: str, count: int, seconds: float) -> float:
+    """Return the pictures a second read from tensors of so many, sent by two clients."""
+    pixels = np.zeros((count, 28, 28), np.uint8)
+    pixels[:, 4:24, 12:16] = 255
+    head = json.dumps({"inputs": [{"name": "pixels", "shape": [count, 28, 28], "datatype": "UINT8"}]}).encode()
+    end = time.monotonic() + seconds
+
+    def send(_: int) -> int:
+        done = 0
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                response = session.post(
+                    f"{address}/v2/models/mnist/infer",
+                    data=head + pixels.tobytes(),
+                    headers={"Inference-Header-Content-Length": str(len(head))},
+                    timeout=30,
+                )
+                if not response.ok or set(response.json()["outputs"][0]["data"]) != {1}:
+                    raise ServiceError(f"A tensor was read wrong: {response.text[:200]}")
+                done += count
+        return done
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(send, range(2))) / seconds
+
+
+def measure_size(address: str, side: int) -> float:
+    """Return the median milliseconds of a lone request for a JPEG of this side: a 7 on shaded paper."""
+    page = Image.new("L", (side, side), 0)
+    seven = [(0.3 * side, 0.25 * side), (0.7 * side, 0.25 * side), (0.45 * side, 0.78 * side)]
+    ImageDraw.Draw(page).line(seven, fill=255, width=max(2, side // 16), joint="curve")
+    noise = np.random.default_rng(0).normal(0, 2, (side, side))
+    paper = np.linspace(240, 150, side)[None] * (1 - 0.6 * np.asarray(page, np.float32) / 255) + noise
+    file = io.BytesIO()
+    Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    times = []
+    with requests.Session() as session:
+        for _ in range(15):
+            started = time.perf_counter()
+            if predict(address, file.getvalue(), session)["digit"] != 7:
+                raise ServiceError(f"A 7 of {side}x{side} pixels was read as another digit.")
+            times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader must know of the machine."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "workers": sum("model_service_worker" in " ".join(process.cmdline()) for process in processes()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+    }
+
+
+def rows(load: dict[int, Point]) -> list[list[str]]:
+    """Return the table of the load curve, its head first."""
+    table = [["clients", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms/request", "PSS MB", "wrong", "failed"]]
+    for clients, point in load.items():
+        cells = [f"{point['rate']:,.0f}", *(f"{point[name]:.2f}" for name in ("p50", "p95", "p99", "cpu_ms"))]
+        table.append([str(clients), *cells, *(f"{point[name]:.0f}" for name in ("memory_mb", "wrong", "failed"))])
+    return table
+
+
+def print_table(load: dict[int, Point]) -> None:
+    """Print the load curve."""
+    for row in rows(load):
+        print("".join(f"{cell:>16}" for cell in row))
+
+
+def write_report(folder: Path, results: dict[str, Any]) -> None:
+    """Write the numbers as Markdown and JSON, and the curves as a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
+    head, *body = rows(results["load"])
+    lines = ["# How fast the service answers", ""]
+    lines += ["; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in results["machine"].items()) + ".", ""]
+    lines += ["| " + " | ".join(head) + " |", "|" + "--:|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in body]
+    lines += ["", "![Curves](bench.png)", "", "| pictures in a tensor | pictures/s |", "|--:|--:|"]
+    lines += [f"| {count} | {rate:,.0f} |" for count, rate in results["bulk"].items()]
+    lines += ["", "| side of a JPEG, pixels | ms, alone |", "|--:|--:|"]
+    lines += [f"| {side} | {duration:.1f} |" for side, duration in results["sizes"].items()]
+    (folder / "bench.md").write_text("\n".join(lines) + "\n")
+    plot(folder / "bench.png", results)
+
+
+def plot(path: Path, results: dict[str, Any]) -> None:
+    """Draw throughput, latency, cost, bulk and picture size."""
+    load = results["load"]
+    clients = list(load)
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
+    (rate, latency, cost), (memory, bulk, size) = axes
+    rate.plot(clients, [point["rate"] for point in load.values()], "o-")
+    rate.set(title="Throughput", xlabel="clients", ylabel="requests/s", ylim=(0, None))
+    for name in ("p50", "p95", "p99"):
+        latency.plot(clients, [point[name] for point in load.values()], "o-", label=name)
+    latency.set(title="Latency", xlabel="clients", ylabel="ms", yscale="log")
+    latency.legend()
+    cost.plot(clients, [point["cpu_ms"] for point in load.values()], "o-")
+    cost.set(title="Processor time", xlabel="clients", ylabel="ms/request", ylim=(0, None))
+    memory.plot(clients, [point["memory_mb"] for point in load.values()], "o-")
+    memory.set(title="Memory", xlabel="clients", ylabel="PSS, MB", ylim=(0, None))
+    bulk.plot(list(results["bulk"]), list(results["bulk"].values()), "o-")
+    bulk.set(title="Bulk", xlabel="pictures in a tensor", ylabel="pictures/s", ylim=(0, None))
+    size.plot(list(results["sizes"]), list(results["sizes"].values()), "o-")
+    size.set(title="Picture size, one client", xlabel="side of a JPEG, pixels", ylabel="ms", ylim=(0, None))
+    for axis in (rate, latency, cost, memory, bulk):
+        axis.set_xscale("log", base=2)
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:
+        figure.savefig(file.name, dpi=80)
+    Path(file.name).replace(path)
+    path.chmod(0o644)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
