@@ -1,7 +1,6 @@
 """What a request may hold: one picture file, several in KServe's v1 protocol, or pixels in its v2 protocol."""
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,7 @@ def read_request(row: Row, headers: dict[str, Any]) -> Request:
 def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
     """Return the pictures of a request in one of KServe's protocols. Raises BadImage."""
     # In the v2 protocol the pixels may follow the JSON as they are.
-    sizes = [value for name, value in headers.items() if name.lower() == BINARY_HEADER]
+    sizes = [str(value) for name, value in headers.items() if name.lower() == BINARY_HEADER]
     end = int(sizes[0]) if sizes and sizes[0].isdecimal() else len(upload)
     try:
         message = orjson.loads(upload[:end])
@@ -116,7 +115,7 @@ def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
             pictures.append(read_picture(upload))
         except BadImage as error:
             pictures.append(error)
-        except binascii.Error:
+        except ValueError:
             pictures.append(BadImage("The base64 of this picture is damaged."))
     return pictures
 

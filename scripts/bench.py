@@ -264,13 +264,18 @@ def plot(path: Path, results: dict[str, Any]) -> None:
     cost.plot(clients, [point["cpu_ms"] for point in load.values()], "o-")
     cost.set(title="Processor time", xlabel="clients", ylabel="ms/request", ylim=(0, None))
     memory.plot(clients, [point["memory_mb"] for point in load.values()], "o-")
-    memory.set(title="Memory", xlabel="clients", ylabel="PSS, MB", ylim=(0, None))
+    most = max(point["memory_mb"] for point in load.values())
+    memory.set(title="Memory", xlabel="clients", ylabel="PSS, MB", ylim=(0, 1.2 * most))
     bulk.plot(list(results["bulk"]), list(results["bulk"].values()), "o-")
     bulk.set(title="Bulk", xlabel="pictures in a tensor", ylabel="pictures/s", ylim=(0, None))
     size.plot(list(results["sizes"]), list(results["sizes"].values()), "o-")
     size.set(title="Picture size, one client", xlabel="side of a JPEG, pixels", ylabel="ms", ylim=(0, None))
+    latency.yaxis.set_major_formatter("{x:g}")
+    latency.yaxis.set_minor_formatter("{x:g}")
     for axis in (rate, latency, cost, memory, bulk):
         axis.set_xscale("log", base=2)
+        axis.set_xticks(BULK if axis is bulk else clients)
+        axis.xaxis.set_major_formatter("{x:g}")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:

@@ -35,7 +35,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Service:
     )
 
 
-def ask(loaded: Service, *rows: dict[str, Any], headers: dict[str, str] | None = None) -> list[tuple[int, Any]]:
+def ask(loaded: Service, *rows: dict[str, Any], headers: dict[str, Any] | None = None) -> list[tuple[int, Any]]:
     """Return status and parsed JSON for each request of one batch."""
     loaded.context.request_processor = [RequestProcessor(headers or {}) for _ in rows]
     answers = loaded._entry_point(list(rows), loaded.context)
@@ -111,14 +111,15 @@ def base64_of(upload: bytes) -> dict[str, str]:
 @pytest.mark.parametrize("parsed", [True, False], ids=["parsed before", "as bytes"])
 def test_many_pictures_in_one_request_are_answered_each_for_itself(parsed: bool, loaded: Service) -> None:
     instances: list[Any] = [base64_of(path.read_bytes()) for path in PICTURES.values()]
-    instances += [base64_of(b"no picture"), {"b64": "?"}, {"picture": "b64"}, "b64"]
+    instances += [base64_of(b"no picture"), {"b64": "?"}, {"b64": "ü"}, {"picture": "b64"}, "b64"]
     body = {"instances": instances}
     answers = ask(loaded, {"body": GOOD}, {"body": body if parsed else json.dumps(body).encode()}, {"body": b"x"})
     assert [status for status, _ in answers] == [200, 200, 400]
     predictions = answers[1][1]["predictions"]
-    assert [each.get("digit") for each in predictions] == [*PICTURES, None, None, None, None]
+    assert [each.get("digit") for each in predictions] == [*PICTURES, None, None, None, None, None]
     assert [each["error"] for each in predictions[len(PICTURES) :]] == [
         "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.",
+        "The base64 of this picture is damaged.",
         "The base64 of this picture is damaged.",
         'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
         'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
@@ -174,6 +175,12 @@ def test_pixels_in_one_tensor_are_read_as_files_are(
         assert outputs["certain"][index] == alone["certain"]
         assert outputs["confidence"][index] == pytest.approx(alone["confidence"], abs=1e-5)
         assert outputs["probabilities"][10 * index : 10 * index + 10] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+def test_a_form_may_have_a_field_with_the_name_of_a_header(loaded: Service) -> None:
+    name = "Inference-Header-Content-Length"
+    headers: dict[str, Any] = {name: {"content-type": "image/png"}}
+    assert ask(loaded, {name: b'{"inputs": []}'}, headers=headers)[0][0] == 400
 
 
 ONE = np.full((1, 28, 28), 7, np.uint8)
