@@ -1,12 +1,19 @@
 """The page reads a chosen picture in a real browser, and says what is wrong when something is."""
 
+import base64
+import contextlib
+import math
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PICTURES, Service
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -37,8 +44,8 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     opened.goto(service.settings["cors_allowed_origin"])
     yield opened
     opened.close()
-    # The browser itself reports each answer of 400; nothing else may be said.
-    assert [text for text in complaints if "400 (Bad Request)" not in text] == []
+    # The browser itself reports each answer of 400 and 503; nothing else may be said.
+    assert [text for text in complaints if "400 (Bad Request)" not in text and "503 (" not in text] == []
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -51,6 +58,126 @@ def test_a_chosen_picture_is_read(digit: int, page: Page) -> None:
     lengths = [float(bar.get_attribute("value") or 0) for bar in bars]
     assert lengths.index(max(lengths)) == digit
     assert page.locator("#picture").evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 0
+
+
+# How ten digits are written, in shares of the pad: strokes of points.
+def arc(x: float, y: float, wide: float, tall: float, start: float, end: float) -> list[tuple[float, float]]:
+    """Return points on an ellipse from one angle to another, in degrees from the right, downwards."""
+    angles = [math.radians(start + (end - start) * step / 20) for step in range(21)]
+    return [(x + wide * math.cos(angle), y + tall * math.sin(angle)) for angle in angles]
+
+
+DIGITS: dict[int, list[list[tuple[float, float]]]] = {
+    0: [arc(0.5, 0.5, 0.2, 0.32, -90, 270)],
+    1: [[(0.5, 0.18), (0.5, 0.82)]],
+    2: [[*arc(0.5, 0.35, 0.18, 0.17, -170, 40), (0.32, 0.8), (0.7, 0.8)]],
+    3: [[*arc(0.47, 0.34, 0.18, 0.15, -150, 90), *arc(0.47, 0.66, 0.2, 0.17, -90, 150)]],
+    4: [[(0.4, 0.18), (0.28, 0.55), (0.72, 0.55)], [(0.62, 0.3), (0.6, 0.85)]],
+    5: [[(0.38, 0.2), (0.36, 0.46), *arc(0.47, 0.62, 0.2, 0.19, -110, 140)], [(0.38, 0.2), (0.68, 0.2)]],
+    6: [[(0.62, 0.18), (0.42, 0.4), *arc(0.5, 0.66, 0.17, 0.16, -180, 180)]],
+    7: [[(0.3, 0.2), (0.7, 0.2), (0.45, 0.82)]],
+    8: [[*arc(0.5, 0.34, 0.14, 0.14, 90, -270), *arc(0.5, 0.66, 0.18, 0.18, -90, 270)]],
+    9: [[*arc(0.5, 0.36, 0.16, 0.16, 0, -360), (0.64, 0.6), (0.6, 0.84)]],
+}
+# Three hands: the size and the place of what they write, and how much it leans.
+HANDS = {"plain": (1.0, 0.0, 0.0), "small": (0.5, 0.2, 0.0), "leaning": (0.8, -0.05, -0.2)}
+
+
+def draw(page: Page, strokes: list[list[tuple[float, float]]], hand: str = "plain") -> None:
+    """Draw strokes on the pad with the mouse."""
+    scale, shift, lean = HANDS[hand]
+    box = page.locator("#pad").bounding_box()
+    assert box
+    for stroke in strokes:
+        for number, (x, y) in enumerate(stroke):
+            x, y = 0.5 + scale * (x - 0.5 + lean * (y - 0.5)) + shift, 0.5 + scale * (y - 0.5)
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+            if number == 0:
+                page.mouse.down()
+        page.mouse.up()
+
+
+@pytest.mark.parametrize("hand", HANDS)
+@pytest.mark.parametrize("digit", range(10))
+def test_a_drawn_digit_is_read(digit: int, hand: str, page: Page) -> None:
+    draw(page, DIGITS[digit], hand)
+    expect(page.locator("#digit")).to_have_text(str(digit))
+    expect(page.locator("#time")).to_contain_text("ms")
+
+
+def test_a_digit_is_drawn_with_a_finger(browser: Browser, service: Service) -> None:
+    page = browser.new_page(viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True)
+    page.goto(service.settings["cors_allowed_origin"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    box = page.locator("#pad").bounding_box()
+    assert box
+    finger = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(DIGITS[7][0]):
+        point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        kind = "touchMove" if number else "touchStart"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator("#digit")).to_have_text("7")
+    page.close()
+
+
+def test_strokes_are_undone_and_the_pad_is_cleared(page: Page) -> None:
+    undo, clear = page.get_by_role("button", name="Undo"), page.get_by_role("button", name="Clear")
+    expect(undo).to_be_disabled()
+    draw(page, DIGITS[1])
+    expect(page.locator("#digit")).to_have_text("1")
+    draw(page, [[(0.25, 0.2), (0.5, 0.18)]])
+    draw(page, [[(0.1, 0.9), (0.9, 0.9)]])
+    undo.click()
+    page.locator("#pad").press("Control+z")
+    expect(page.locator("#digit")).to_have_text("1")
+    clear.click()
+    expect(page.locator("#result")).to_be_hidden()
+    expect(clear).to_be_disabled()
+
+
+def test_doubt_is_shown_as_doubt(page: Page) -> None:
+    draw(page, [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)], [(0.1, 0.5), (0.9, 0.5)], [(0.5, 0.1), (0.5, 0.9)]])
+    expect(page.locator("#doubt")).to_have_text(re.compile(r"It could be \d or \d.*|This may not be a digit."))
+    page.get_by_role("button", name="Clear").click()
+    draw(page, DIGITS[3])
+    expect(page.locator("#digit")).to_have_text("3")
+    expect(page.locator("#doubt")).to_have_text("")
+
+
+def test_what_the_net_saw_is_shown_when_it_is_asked_for(page: Page) -> None:
+    page.get_by_label("Picture", exact=True).set_input_files(PICTURES[8])
+    expect(page.locator("#digit")).to_have_text("8")
+    blank = page.locator("#seen").evaluate("canvas => canvas.toDataURL()")
+    page.get_by_text("What the net saw").click()
+    page.wait_for_function("blank => document.getElementById('seen').toDataURL() !== blank", arg=blank)
+
+
+def test_a_picture_may_be_dropped_or_pasted(page: Page) -> None:
+    for event, field, digit in (("drop", "dataTransfer", 4), ("paste", "clipboardData", 6)):
+        content = base64.b64encode(PICTURES[digit].read_bytes()).decode()
+        page.evaluate(
+            """async ([name, field, content]) => {
+                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], "picture"));
+                const event = name === "drop"
+                    ? new DragEvent(name, { [field]: transfer, bubbles: true, cancelable: true })
+                    : new ClipboardEvent(name, { [field]: transfer, bubbles: true });
+                document.body.dispatchEvent(event);
+            }""",
+            [event, field, content],
+        )
+        expect(page.locator("#digit")).to_have_text(str(digit))
+
+
+def test_a_large_photo_is_reduced_before_it_is_sent(page: Page, tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(200, 256, (3000, 4000, 3), np.uint8)
+    photo[600:2400, 1900:2100] = 30
+    Image.fromarray(photo).save(tmp_path / "photo.png", compress_level=1)
+    assert (tmp_path / "photo.png").stat().st_size > 8_388_608
+    page.get_by_label("Picture", exact=True).set_input_files(tmp_path / "photo.png")
+    expect(page.locator("#digit")).to_have_text("1", timeout=20_000)
 
 
 def test_a_file_that_is_no_picture_is_refused_with_the_sentence_of_the_service(page: Page, tmp_path: Path) -> None:
@@ -82,6 +209,39 @@ def test_a_service_that_is_gone_is_named(browser: Browser, start_service: Callab
     page.get_by_label("Picture", exact=True).set_input_files(PICTURES[5])
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
     page.close()
+
+
+def test_a_busy_service_is_asked_again(page: Page) -> None:
+    answers = iter([503, 503])
+
+    def answer(route: Route) -> None:
+        status = next(answers, None)
+        if status is None:
+            route.continue_()
+        else:
+            route.fulfill(status=status, json={"error": "busy"}, headers={"Access-Control-Allow-Origin": "*"})
+
+    page.route("**/predictions/mnist", answer)
+    page.get_by_label("Picture", exact=True).set_input_files(PICTURES[5])
+    expect(page.get_by_role("alert")).to_contain_text("busy")
+    expect(page.locator("#digit")).to_have_text("5", timeout=10_000)
+    expect(page.get_by_role("alert")).to_have_text("")
+
+
+def test_an_older_answer_never_covers_a_newer_one(page: Page) -> None:
+    delays = iter([1.0])
+
+    def answer(route: Route) -> None:
+        time.sleep(next(delays, 0))
+        with contextlib.suppress(Error):
+            route.continue_()
+
+    page.route("**/predictions/mnist", answer)
+    page.get_by_label("Picture", exact=True).set_input_files(PICTURES[2])
+    page.get_by_label("Picture", exact=True).set_input_files(PICTURES[9])
+    expect(page.locator("#digit")).to_have_text("9")
+    page.wait_for_timeout(1500)
+    expect(page.locator("#digit")).to_have_text("9")
 
 
 def test_the_page_needs_nothing_from_other_origins(browser: Browser, service: Service) -> None:

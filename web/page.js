@@ -1,58 +1,108 @@
-// Sends the chosen picture to the inference API and shows the answer.
+// Reads what is drawn on the pad or chosen, and shows the answer.
 
-const MAX_UPLOAD_BYTES = 8388608;
+import { Pad } from "./pad.js";
+import { ask, reduce } from "./service.js";
+
+// Milliseconds between two readings of a drawing that goes on, and before what failed is tried again.
+const PAUSE_MS = 150;
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 8000;
+// Digits of at least this probability may be meant, if together they have most of it.
+const OTHER_FROM = 0.15;
+const MOST = 0.7;
+
 const element = (id) => document.getElementById(id);
 
-// The number of the newest picture: the answer to an older one is dropped.
-let newest = 0;
+// What is read now. The answer to anything older is dropped.
+let newest = { abort: new AbortController(), picture: null };
+let timer = 0;
 
-element("file").addEventListener("change", async (event) => {
-  const picture = event.target.files[0];
-  if (!picture) return;
-  const number = ++newest;
-  say("Reading …");
-  try {
-    const answer = await predict(picture);
-    if (number === newest) show(picture, answer);
-  } catch (error) {
-    if (number === newest) fail(error);
+const pad = new Pad(element("pad"), (isEnd) => {
+  element("undo").disabled = element("clear").disabled = pad.isEmpty;
+  clearTimeout(timer);
+  if (pad.isEmpty) {
+    restart(null);
+    say("");
+    element("result").hidden = true;
+    return;
   }
+  timer = setTimeout(async () => read(await pad.toFile(), false), isEnd ? 0 : PAUSE_MS);
 });
 
-/** The address of the inference API; without a configuration it is that of the page. */
-async function inferenceAddress() {
-  const response = await fetch("config.json");
-  return response.ok ? (await response.json()).inference : "";
+element("undo").addEventListener("click", () => pad.undo());
+element("clear").addEventListener("click", () => pad.clear());
+element("pad").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") pad.clear();
+  if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
+});
+element("file").addEventListener("change", (event) => choose(event.target.files));
+element("why").addEventListener("toggle", () => explain());
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  choose(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => choose(event.clipboardData.files));
+
+/** Read the first of some files. */
+async function choose(files) {
+  if (files.length === 0) return;
+  if (!pad.isEmpty) pad.clear();
+  const reading = restart(files[0]);
+  say("Reading …");
+  const picture = await reduce(files[0]);
+  if (reading === newest) read(picture, true);
 }
 
-/** POST a picture file and return {digit, confidence, probabilities}. Throws an Error with a sentence. */
-async function predict(picture) {
-  if (picture.size > MAX_UPLOAD_BYTES) {
-    throw new Error("The picture is larger than 8 MB: choose a smaller one, or reduce it first.");
-  }
-  let response;
-  try {
-    const address = await inferenceAddress();
-    response = await fetch(`${address}/predictions/mnist`, { method: "POST", body: picture });
-  } catch {
-    throw new Error("The service does not answer. Is scripts/serve running? Then choose the picture again.");
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    throw new Error(answer.error ?? answer.message ?? `The service answered with status ${response.status}.`);
-  }
-  return answer;
+/** Give up what is read now, and return the new reading. */
+function restart(picture) {
+  newest.abort.abort();
+  newest = { abort: new AbortController(), picture };
+  return newest;
 }
 
-/** Show the picture, the digit and a bar for each of the ten probabilities. */
-function show(picture, answer) {
+/** Read a picture file and show the answer; try again for as long as it may come and nothing newer is read. */
+async function read(picture, isFile) {
+  const reading = restart(picture);
+  for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
+    const started = performance.now();
+    try {
+      const answer = await ask("predictions", picture, reading.abort.signal);
+      if (reading === newest) show(picture, isFile, answer, performance.now() - started);
+      return;
+    } catch (error) {
+      if (reading !== newest) return;
+      element("result").hidden = true;
+      say(error.message, true);
+      if (!error.isPassing) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    if (reading !== newest) return;
+  }
+}
+
+/** Show the digit, what may be meant besides, and a bar for each of the ten probabilities. */
+function show(picture, isFile, answer, milliseconds) {
   say("");
   URL.revokeObjectURL(element("picture").src);
-  element("picture").src = URL.createObjectURL(picture);
+  element("picture").hidden = !isFile;
+  if (isFile) element("picture").src = URL.createObjectURL(picture);
   element("digit").textContent = answer.digit;
   element("confidence").textContent = `${percent(answer.confidence)} sure`;
+  element("doubt").textContent = answer.certain ? "" : doubt(answer.probabilities);
+  element("result").classList.toggle("doubted", !answer.certain);
   element("probabilities").replaceChildren(...answer.probabilities.map(row));
+  element("time").textContent = `Answered in ${Math.round(milliseconds)} ms.`;
   element("result").hidden = false;
+  explain();
+}
+
+/** Say what a doubted picture may be. */
+function doubt(probabilities) {
+  const likely = [...probabilities.keys()].filter((digit) => probabilities[digit] >= OTHER_FROM);
+  likely.sort((one, other) => probabilities[other] - probabilities[one]);
+  const together = likely.reduce((sum, digit) => sum + probabilities[digit], 0);
+  return likely.length > 1 && together >= MOST ? `It could be ${likely.slice(0, 3).join(" or ")}.` : "This may not be a digit.";
 }
 
 function row(probability, digit) {
@@ -72,6 +122,36 @@ function row(probability, digit) {
   return line;
 }
 
+/** Show the pixels that the net saw of the newest picture, and which ink spoke for the digit, if they are looked at. */
+async function explain() {
+  const reading = newest;
+  if (!element("why").open || !reading.picture) return;
+  try {
+    const { pixels, saliency } = await ask("explanations", reading.picture, reading.abort.signal);
+    if (reading === newest) paint(pixels, saliency);
+  } catch (error) {
+    if (reading === newest) say(error.message, true);
+  }
+}
+
+function paint(pixels, saliency) {
+  const context = element("seen").getContext("2d");
+  const image = context.createImageData(28, 28);
+  const most = Math.max(1e-6, ...saliency.flat().map(Math.abs));
+  for (let place = 0; place < 28 * 28; place++) {
+    const [y, x] = [Math.floor(place / 28), place % 28];
+    const grey = pixels[y][x];
+    const spoke = saliency[y][x] / most;
+    const colour = spoke > 0 ? [60, 140, 255] : [255, 140, 30];
+    const share = Math.min(1, 2 * Math.abs(spoke));
+    colour.forEach((level, channel) => {
+      image.data[4 * place + channel] = grey * (1 - share) + level * share;
+    });
+    image.data[4 * place + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
 function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
@@ -79,9 +159,4 @@ function percent(share) {
 function say(sentence, problem = false) {
   element("message").textContent = sentence;
   element("message").classList.toggle("problem", problem);
-}
-
-function fail(error) {
-  element("result").hidden = true;
-  say(error.message, true);
 }
