@@ -2,21 +2,27 @@
 
 import base64
 import contextlib
+import csv
+import json
 import math
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import PICTURES, Service
 from PIL import Image
 from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+Scheme = Literal["light", "dark"]
 
 pytestmark = [
     pytest.mark.server,
@@ -86,6 +92,7 @@ HANDS = {"plain": (1.0, 0.0, 0.0), "small": (0.5, 0.2, 0.0), "leaning": (0.8, -0
 def draw(page: Page, strokes: list[list[tuple[float, float]]], hand: str = "plain") -> None:
     """Draw strokes on the pad with the mouse."""
     scale, shift, lean = HANDS[hand]
+    page.locator("#pad").scroll_into_view_if_needed()
     box = page.locator("#pad").bounding_box()
     assert box
     for stroke in strokes:
@@ -253,4 +260,60 @@ def test_the_page_needs_nothing_from_other_origins(browser: Browser, service: Se
     expect(page.locator("#digit")).to_have_text("5")
     own = (service.settings["cors_allowed_origin"], service.settings["inference_address"], "blob:")
     assert [url for url in asked if not url.startswith(own)] == []
+    page.close()
+
+
+def test_several_pictures_make_a_table_that_can_be_saved(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "=bad, one.png"
+    bad.write_text("no picture")
+    page.get_by_label("Picture", exact=True).set_input_files([*PICTURES.values(), bad])
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(11)
+    expect(rows.first).to_contain_text("not a picture")
+    with page.expect_download() as csv_download:
+        page.get_by_role("button", name="Save as CSV").click()
+    table = list(csv.DictReader(csv_download.value.path().read_text().splitlines()))
+    assert [row["name"] for row in table] == [path.name for path in PICTURES.values()] + ["'=bad, one.png"]
+    assert [row["digit"] for row in table] == [*(str(digit) for digit in PICTURES), ""]
+    assert table[-1]["error"] == "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file."
+    with page.expect_download() as json_download:
+        page.get_by_role("button", name="Save as JSON").click()
+    entries = json.loads(json_download.value.path().read_text())
+    assert [entry.get("digit") for entry in entries] == [*PICTURES, None]
+    page.get_by_role("button", name="Forget all").click()
+    expect(page.locator("#earlier")).to_be_hidden()
+
+
+def test_a_drawing_is_kept_when_the_pad_is_cleared(page: Page) -> None:
+    for digit in (2, 7):
+        draw(page, DIGITS[digit])
+        expect(page.locator("#digit")).to_have_text(str(digit))
+        page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#rows tr")).to_have_count(2)
+    expect(page.locator("#rows tr").first).to_contain_text("7")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1200])
+def test_the_page_is_accessible(width: int, scheme: Scheme, browser: Browser, service: Service) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    page.goto(service.settings["cors_allowed_origin"])
+    assert Axe().run(page).response["violations"] == []
+    page.get_by_label("Picture", exact=True).set_input_files([PICTURES[2], PICTURES[3]])
+    expect(page.locator("#digit")).to_have_text("3")
+    page.get_by_text("What the net saw").click()
+    assert Axe().run(page).response["violations"] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    draw(page, [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)], [(0.1, 0.5), (0.9, 0.5)]])
+    expect(page.locator("#doubt")).not_to_be_empty()
+    assert Axe().run(page).response["violations"] == []
+    page.close()
+
+
+def test_the_first_view_is_small(browser: Browser, service: Service) -> None:
+    page = browser.new_page()
+    sizes: list[int] = []
+    page.on("response", lambda response: sizes.append(len(response.body())))
+    page.goto(service.settings["cors_allowed_origin"], wait_until="networkidle")
+    assert 0 < sum(sizes) < 60_000
     page.close()

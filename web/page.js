@@ -1,5 +1,6 @@
 // Reads what is drawn on the pad or chosen, and shows the answer.
 
+import { History, save } from "./history.js";
 import { Pad } from "./pad.js";
 import { ask, reduce } from "./service.js";
 
@@ -14,7 +15,7 @@ const MOST = 0.7;
 const element = (id) => document.getElementById(id);
 
 // What is read now. The answer to anything older is dropped.
-let newest = { abort: new AbortController(), picture: null };
+let newest = { abort: new AbortController(), picture: null, answer: null };
 let timer = 0;
 
 const pad = new Pad(element("pad"), (isEnd) => {
@@ -26,16 +27,26 @@ const pad = new Pad(element("pad"), (isEnd) => {
     element("result").hidden = true;
     return;
   }
-  timer = setTimeout(async () => read(await pad.toFile(), false), isEnd ? 0 : PAUSE_MS);
+  timer = setTimeout(async () => read(await pad.toFile()), isEnd ? 0 : PAUSE_MS);
+});
+
+const history = new History(element("rows"), (count) => {
+  element("earlier").hidden = count === 0;
 });
 
 element("undo").addEventListener("click", () => pad.undo());
-element("clear").addEventListener("click", () => pad.clear());
+element("clear").addEventListener("click", () => {
+  keepDrawing();
+  pad.clear();
+});
 element("pad").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") pad.clear();
+  if (event.key === "Escape") element("clear").click();
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
 });
 element("file").addEventListener("change", (event) => choose(event.target.files));
+element("csv").addEventListener("click", () => save(history.toCsv(), "digits.csv", "text/csv"));
+element("json").addEventListener("click", () => save(history.toJson(), "digits.json", "application/json"));
+element("forget").addEventListener("click", () => history.forget());
 element("why").addEventListener("toggle", () => explain());
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
@@ -44,41 +55,59 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => choose(event.clipboardData.files));
 
-/** Read the first of some files. */
+/** Read some files, one after the other; the answer to each stays in the table. */
 async function choose(files) {
   if (files.length === 0) return;
-  if (!pad.isEmpty) pad.clear();
-  const reading = restart(files[0]);
-  say("Reading …");
-  const picture = await reduce(files[0]);
-  if (reading === newest) read(picture, true);
+  if (!pad.isEmpty) element("clear").click();
+  const chosen = [...files];
+  for (const [number, file] of chosen.entries()) {
+    const reading = restart(file);
+    say(chosen.length > 1 ? `Reading ${number + 1} of ${chosen.length} …` : "Reading …");
+    const picture = await reduce(file);
+    if (reading !== newest || !(await read(picture, file.name || "picture"))) return;
+  }
 }
 
 /** Give up what is read now, and return the new reading. */
 function restart(picture) {
   newest.abort.abort();
-  newest = { abort: new AbortController(), picture };
+  newest = { abort: new AbortController(), picture, answer: null };
   return newest;
 }
 
-/** Read a picture file and show the answer; try again for as long as it may come and nothing newer is read. */
-async function read(picture, isFile) {
+/** Read a picture file, or a drawing, which has no name, and show the answer. Return false if something newer is read.
+ *
+ * It tries again for as long as an answer may come.
+ */
+async function read(picture, name = "") {
   const reading = restart(picture);
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
     const started = performance.now();
     try {
       const answer = await ask("predictions", picture, reading.abort.signal);
-      if (reading === newest) show(picture, isFile, answer, performance.now() - started);
-      return;
+      if (reading !== newest) return false;
+      show(picture, name !== "", answer, performance.now() - started);
+      reading.answer = answer;
+      if (name) history.add(picture, name, answer);
+      return true;
     } catch (error) {
-      if (reading !== newest) return;
+      if (reading !== newest) return false;
       element("result").hidden = true;
       say(error.message, true);
-      if (!error.isPassing) return;
+      if (!error.isPassing) {
+        if (name) history.add(picture, name, null, error.message);
+        return true;
+      }
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
-    if (reading !== newest) return;
+    if (reading !== newest) return false;
   }
+}
+
+/** Keep the drawing that was read last among the pictures read so far. */
+function keepDrawing() {
+  const { picture, answer } = newest;
+  if (!pad.isEmpty && picture && answer) history.add(picture, "drawing", answer);
 }
 
 /** Show the digit, what may be meant besides, and a bar for each of the ten probabilities. */
