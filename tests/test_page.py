@@ -235,6 +235,30 @@ def test_a_busy_service_is_asked_again(page: Page) -> None:
     expect(page.get_by_role("alert")).to_have_text("")
 
 
+def test_a_service_that_comes_back_is_found_again(browser: Browser, service: Service) -> None:
+    page = browser.new_page()
+    page.goto(service.settings["cors_allowed_origin"])
+    left = iter(range(2))
+
+    def answer(route: Route) -> None:
+        if next(left, None) is None:
+            route.continue_()
+        else:
+            route.abort("connectionrefused")
+
+    page.route("**/predictions/mnist", answer)
+    draw(page, DIGITS[7])
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.locator("#digit")).to_have_text("7", timeout=10_000)
+    expect(page.get_by_role("alert")).to_have_text("")
+    page.context.set_offline(True)
+    page.get_by_label("Picture", exact=True).set_input_files(PICTURES[5])
+    expect(page.get_by_role("alert")).to_contain_text("offline")
+    page.context.set_offline(False)
+    expect(page.locator("#digit")).to_have_text("5", timeout=10_000)
+    page.close()
+
+
 def test_an_older_answer_never_covers_a_newer_one(page: Page) -> None:
     delays = iter([1.0])
 
