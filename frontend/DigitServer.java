@@ -29,6 +29,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 import org.apache.commons.cli.DefaultParser;
 import org.apache.commons.cli.ParseException;
 import org.pytorch.serve.ModelServer;
@@ -53,7 +54,8 @@ import org.pytorch.serve.wlm.WorkLoadManager;
 import org.pytorch.serve.wlm.WorkerInitializationException;
 
 /**
- * TorchServe, with an inference port that answers every malformed upload with a clear 4xx.
+ * TorchServe, whose workers wait for no second request, with an inference port that answers every malformed
+ * upload with a clear 4xx.
  *
  * <p>TorchServe 0.12 parses a body of type application/x-www-form-urlencoded, which is what curl says of
  * --data-binary, and answers 500 when it is a picture; so it does for a broken multipart form. A body
@@ -95,6 +97,9 @@ public final class DigitServer extends ModelServer {
             throws InterruptedException, IOException, GeneralSecurityException, InvalidSnapshotException {
         ConfigManager config = ConfigManager.getInstance();
         String models = config.getLoadModels();
+        if (models == null || !models.matches("[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*")) {
+            throw new IOException("load_models of the configuration must be NAME=FILE.mar, several with commas.");
+        }
         config.setProperty("load_models", "");
         List<ChannelFuture> ports = super.startRESTserver();
         config.setProperty("load_models", models);
@@ -103,7 +108,7 @@ public final class DigitServer extends ModelServer {
             EventLoopGroup group = ((ServerGroups) field(ModelServer.class, "serverGroups").get(this)).getBackendGroup();
             field(ModelManager.class, "wlm").set(manager, new Workers(config, group));
             for (String model : models.split(",")) {
-                String[] pair = model.split("=", 2);
+                String[] pair = model.split("=");
                 load(manager, config, pair[0], pair[1]);
             }
         } catch (ModelException
@@ -271,23 +276,31 @@ public final class DigitServer extends ModelServer {
         /** Places in the queue for requests that find the last one free at the same time, on several threads. */
         private static final int SPARE_PLACES = 64;
 
+        /** What parts of a path lie between, a model's name among them. */
+        private static final Pattern SEPARATORS = Pattern.compile("[/:?]");
+
         @Override
         public void channelRead(ChannelHandlerContext context, Object message) {
             FullHttpRequest request = (FullHttpRequest) message;
             if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
-                refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
-            } else if (isFull(request)) {
                 refuse(
                         context,
                         request,
-                        HttpResponseStatus.SERVICE_UNAVAILABLE,
-                        "Too many requests are waiting: try again in a second.");
+                        error(HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /."));
+            } else if (isFull(request)) {
+                FullHttpResponse full =
+                        error(
+                                HttpResponseStatus.SERVICE_UNAVAILABLE,
+                                "Too many requests are waiting: try again in a second.");
+                full.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+                refuse(context, request, full);
             } else if (isBroken(request)) {
                 refuse(
                         context,
                         request,
-                        HttpResponseStatus.BAD_REQUEST,
-                        "The multipart form is malformed: send one picture in a named field.");
+                        error(
+                                HttpResponseStatus.BAD_REQUEST,
+                                "The multipart form is malformed: send one picture in a named field."));
             } else {
                 if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
                         HttpUtil.getMimeType(request))) {
@@ -308,18 +321,14 @@ public final class DigitServer extends ModelServer {
         }
 
         private static void refuse(
-                ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
-            FullHttpResponse answer = error(status, sentence);
-            if (status == HttpResponseStatus.SERVICE_UNAVAILABLE) {
-                answer.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
-            }
+                ChannelHandlerContext context, FullHttpRequest request, FullHttpResponse answer) {
             NettyUtils.sendHttpResponse(context, answer, false);
             request.release();
         }
 
         /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
         private static boolean isFull(FullHttpRequest request) {
-            for (String part : request.uri().split("[/:?]")) {
+            for (String part : SEPARATORS.split(request.uri())) {
                 try {
                     Model model = ModelManager.getInstance().getModel(part, null);
                     if (model != null) {

@@ -85,5 +85,5 @@ class DigitHandler(BaseHandler):
             self.context.set_response_content_type(index, "application/json")
             if not request.protocol and isinstance(mine[0], BadImage):
                 self.context.set_response_status(400, "Bad Request", idx=index)
-            texts.append(write_response(request, mine, self.manifest["model"]["modelVersion"]))
+            texts.append(write_response(request, mine, self.manifest["model"]))
         return texts

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from digit_image import MAX_MEGAPIXELS, BadImage, count_megapixels, read_picture
+from digit_image import MAX_MEGAPIXELS, SIDE_PX, BadImage, count_megapixels, find_digit, open_picture, read_picture
 from numpy.typing import NDArray
 
 MAX_PICTURES = 1024
-SIDE_PX = 28
 BINARY_HEADER = "inference-header-content-length"
 
 # One request as TorchServe hands it over: the raw body under "body", or a multipart form's fields.
@@ -80,7 +79,7 @@ def read_kserve(message: dict[str, Any], binary: bytes) -> Request:
         if len(message["inputs"]) != 1 or not isinstance(message["inputs"][0], dict):
             raise BadImage("The request must have one input: UINT8 pixels of the shape [n, 28, 28].")
         tensor = read_tensor(message["inputs"][0], binary)
-        inked = list(tensor.reshape(len(tensor), -1).max(1))
+        inked = tensor.reshape(len(tensor), -1).max(1)
         pictures: list[Pixels | BadImage] = [
             pixels if ink else BadImage("The picture is blank.") for pixels, ink in zip(tensor, inked, strict=True)
         ]
@@ -105,14 +104,14 @@ def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
         try:
             if not isinstance(instance, dict) or not isinstance(instance.get("b64"), str):
                 raise BadImage('Each instance must be {"b64": "..."}: the bytes of a picture file as base64.')
-            upload = base64.b64decode(instance["b64"], validate=True)
-            left -= count_megapixels(upload)
+            picture = open_picture(base64.b64decode(instance["b64"], validate=True))
+            left -= count_megapixels(picture)
             if left < 0:
                 raise BadImage(
                     f"The pictures of this request have more than {MAX_MEGAPIXELS} megapixels together: "
                     "send fewer at a time."
                 )
-            pictures.append(read_picture(upload))
+            pictures.append(find_digit(picture))
         except BadImage as error:
             pictures.append(error)
         except ValueError:
@@ -146,11 +145,16 @@ def flatten(data: Any) -> list[Any]:  # noqa: ANN401
     return data if isinstance(data, list) else [data]
 
 
-def write_response(request: Request, answers: list[Answer | BadImage], version: str) -> bytes:
-    """Return the JSON of a request's answers in its protocol; what is wrong with a picture is its "error"."""
+def write_response(request: Request, answers: list[Answer | BadImage], model: dict[str, str]) -> bytes:
+    """Return the JSON of a request's answers in its protocol; what is wrong with a picture is its "error".
+
+    model is what the archive's manifest says of it.
+    """
     if request.protocol == "v2":
-        named = {"id": request.id} if request.id else {}
-        return orjson.dumps(named | {"model_name": "mnist", "model_version": version} | write_outputs(answers))
+        named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}
+        if request.id:
+            named["id"] = request.id
+        return orjson.dumps(named | write_outputs(answers))
     told = [{"error": str(answer)} if isinstance(answer, BadImage) else answer for answer in answers]
     return orjson.dumps({"predictions": told} if request.protocol == "v1" else told[0])
 

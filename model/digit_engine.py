@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from digit_net import PIXEL_MEAN, PIXEL_STD, SIDE_PX, DigitNet, has_bfloat16
+from digit_image import SIDE_PX
+from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,12 +24,14 @@ def build_engine(net: DigitNet, device: torch.device) -> Engine:
     every size are made here, so that the first request is not slower than the others.
     """
     net = net.to(device).to(memory_format=torch.channels_last)
-    exact = in_sizes(lambda pixels: torch.softmax(net(pixels), 1))
-    engine = with_second_look(in_sizes(bfloat16_copy(net)), exact) if has_bfloat16(device) else exact
+    engines = [in_sizes(lambda pixels: torch.softmax(net(pixels), 1))]
+    if has_bfloat16(device):
+        engines.append(in_sizes(bfloat16_copy(net)))
     with torch.inference_mode():
-        for size in SIZES:
-            engine(torch.zeros(size, 1, SIDE_PX, SIDE_PX, dtype=torch.uint8, device=device))
-    return engine
+        for engine in engines:
+            for size in SIZES:
+                engine(torch.zeros(size, 1, SIDE_PX, SIDE_PX, dtype=torch.uint8, device=device))
+    return engines[0] if len(engines) == 1 else with_second_look(engines[1], engines[0])
 
 
 def in_sizes(read: Engine) -> Engine:

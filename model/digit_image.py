@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 MAX_UPLOAD_BYTES = 8 * 1_048_576
 MAX_MEGAPIXELS = 25
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+# How the names of such files end, in lower case.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 # MNIST's geometry (LeCun et al. 1998): the digit fits 20x20, its centre of mass lies in the middle of 28x28.
 SIDE_PX = 28
@@ -55,7 +57,12 @@ def read_picture(upload: bytes) -> NDArray[np.uint8]:
     A picture that already has MNIST's size and geometry comes back unchanged.
     Raises BadImage for what is no picture, damaged, blank or too large.
     """
-    grey = decode(upload)
+    return find_digit(open_picture(upload))
+
+
+def find_digit(picture: Image.Image) -> NDArray[np.uint8]:
+    """Do the same with a picture of which nothing but the header was read."""
+    grey = decode(picture)
     if min(grey.shape) < NARROWEST_PX:
         raise BadImage(f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way.")
     if grey.shape == (SIDE_PX, SIDE_PX):
@@ -82,24 +89,19 @@ def open_picture(upload: bytes) -> Image.Image:
         raise BadImage(f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels.") from cause
     except DECODE_ERRORS as cause:
         raise BadImage("This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.") from cause
-    megapixels = picture.width * picture.height / 1e6
+    megapixels = count_megapixels(picture)
     if megapixels > MAX_MEGAPIXELS:
         raise BadImage(f"The picture has {megapixels:.1f} megapixels: send at most {MAX_MEGAPIXELS}.")
     return picture
 
 
-def count_megapixels(upload: bytes) -> float:
-    """Return how many megapixels a picture file says it has. Raises BadImage."""
-    picture = open_picture(upload)
+def count_megapixels(picture: Image.Image) -> float:
+    """Return how many megapixels a picture has."""
     return picture.width * picture.height / 1e6
 
 
-def decode(upload: bytes) -> NDArray[np.uint8]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, no side above SEARCH_PX.
-
-    Raises BadImage; the number of bytes and of pixels is checked before anything is decoded.
-    """
-    picture = open_picture(upload)
+def decode(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return the first frame as (h, w) uint8 grey levels, upright, no side above SEARCH_PX. Raises BadImage."""
     try:
         factor = reduction(picture)
         if factor > 1:

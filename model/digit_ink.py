@@ -51,8 +51,8 @@ def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Raises NoInkError if nothing stands out from the background.
     """
-    grey, noise = denoise(grey)
-    steps = max(EVEN_STEPS, round(EVEN_NOISE_RATIO * noise))
+    grey, left = denoise(grey)
+    steps = max(EVEN_STEPS, round(EVEN_NOISE_RATIO * left))
     for flat, shades in ((grey, DRAWING_SHADES), (flatten(grey), PHOTO_SHADES)):
         even = even_contrast(flat, steps, shades)
         if even is not None:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIDE_PX = 28
 # Mean and standard deviation of the 60,000 MNIST training pictures, in pixel values 0..255.
 PIXEL_MEAN = 33.3184
 PIXEL_STD = 78.5675

@@ -5,7 +5,6 @@ those of these requests. The load generator, wrk, takes its share of the same co
 """
 
 import argparse
-import gzip
 import io
 import json
 import os
@@ -22,22 +21,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import psutil
 import requests
+from matplotlib.figure import Figure
+from mnist import read_test
+from pictures import png
 from PIL import Image, ImageDraw
+from plots import save
+from report import Section, Table, align, write_report
+from serve import is_running
 from service import CONFIG, PREDICTIONS, ROOT, ServiceError, predict, read_config
 from tqdm import tqdm
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
-MNIST = ROOT / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BULK = (1, 4, 16, 64, 256, 1024)
 SIDES_PX = (28, 100, 300, 640, 1200, 2400, 4000)
-START_TIMEOUT_S = 120
 
 # One measured point: requests, seconds, wrong, failed, p50, p95, p99 (ms) and what is worked out from them.
 Point = dict[str, float]
@@ -45,12 +44,14 @@ Point = dict[str, float]
 
 def main() -> int:
     """Return 0 if every answer was right, 1 if one was not or nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="to send (the first of MNIST's test pictures)")
     parser.add_argument("--seconds", type=float, default=4, help="for each point and round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of all points; medians count (%(default)s)")
-    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write bench.md, bench.json and bench.png there")
+    parser.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="write report.md, report.html, curves and bench.json there"
+    )
     options = parser.parse_args()
     if not shutil.which("wrk"):
         print("wrk is missing: install it first (Debian: apt install wrk).", file=sys.stderr)
@@ -58,7 +59,10 @@ def main() -> int:
     try:
         address = (options.url or read_config(CONFIG)["inference_address"]).rstrip("/")
         with running(address), tempfile.TemporaryDirectory() as scratch, requests.Session() as session:
-            picture = options.picture or write_mnist_picture(Path(scratch) / "7.png")
+            picture = options.picture
+            if not picture:
+                picture = Path(scratch) / "7.png"
+                picture.write_bytes(png(read_test()[0][0, 0].numpy()))
             digit = int(predict(address, picture.read_bytes(), session)["digit"])
             load = measure_load(address, picture, digit, options.seconds, options.rounds)
             bulk = {count: measure_bulk(address, count, options.seconds) for count in BULK}
@@ -67,10 +71,12 @@ def main() -> int:
     except (ServiceError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print_table(load)
+    print(align(tabulate(load)))
     if options.report:
-        write_report(options.report, results)
-        print(f"Wrote {options.report / 'bench.md'}.")
+        options.report.mkdir(parents=True, exist_ok=True)
+        (options.report / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
+        write_report(options.report, "How fast the service answers", describe(results))
+        print(f"Wrote {options.report / 'report.md'}.")
     bad = sum(point["wrong"] + point["failed"] for point in load.values())
     if bad:
         print(f"{bad:.0f} answers were wrong or missing.", file=sys.stderr)
@@ -80,29 +86,19 @@ def main() -> int:
 @contextmanager
 def running(address: str) -> Iterator[None]:
     """Have a service at the address: the one that is there, or else one of our own. Raises ServiceError."""
-    try:
-        requests.get(f"{address}/ping", timeout=5)
-    except requests.RequestException:
-        if address != read_config(CONFIG)["inference_address"]:
-            raise ServiceError(f"No service answers at {address}: start it with scripts/serve.") from None
-        service = subprocess.Popen([ROOT / "scripts" / "serve"], stdout=subprocess.PIPE, text=True)
-        try:
-            if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
-                raise ServiceError("The service did not start.") from None
-            yield
-        finally:
-            service.terminate()
-            service.wait()
-    else:
+    if is_running(address):
         yield
-
-
-def write_mnist_picture(path: Path) -> Path:
-    """Write the first of MNIST's test pictures, a 7, as a PNG file."""
-    with gzip.open(MNIST) as file:
-        pixels = np.frombuffer(file.read(16 + 784), np.uint8, offset=16).reshape(28, 28)
-    Image.fromarray(pixels).save(path, optimize=True)
-    return path
+        return
+    if address != read_config(CONFIG)["inference_address"]:
+        raise ServiceError(f"No service answers at {address}: start it with scripts/serve.")
+    service = subprocess.Popen([ROOT / "scripts" / "serve"], stdout=subprocess.PIPE, text=True)
+    try:
+        if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
+            raise ServiceError("The service did not start.")
+        yield
+    finally:
+        service.terminate()
+        service.wait()
 
 
 def measure_load(address: str, picture: Path, digit: int, seconds: float, rounds: int) -> dict[int, Point]:
@@ -217,8 +213,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def rows(load: dict[int, Point]) -> list[list[str]]:
-    """Return the table of the load curve, its head first."""
+def tabulate(load: dict[int, Point]) -> Table:
+    """Return the load curve as a table."""
     table = [["clients", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms/request", "PSS MB", "wrong", "failed"]]
     for clients, point in load.items():
         cells = [f"{point['rate']:,.0f}", *(f"{point[name]:.2f}" for name in ("p50", "p95", "p99", "cpu_ms"))]
@@ -226,34 +222,25 @@ def rows(load: dict[int, Point]) -> list[list[str]]:
     return table
 
 
-def print_table(load: dict[int, Point]) -> None:
-    """Print the load curve."""
-    for row in rows(load):
-        print("".join(f"{cell:>16}" for cell in row))
+def describe(results: dict[str, Any]) -> list[Section]:
+    """Return the sections of the report."""
+    known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in results["machine"].items())
+    bulk = [["pictures in a tensor", "pictures/s"], *([str(n), f"{rate:,.0f}"] for n, rate in results["bulk"].items())]
+    sizes = [["side of a JPEG, pixels", "ms, alone"], *([str(n), f"{ms:.1f}"] for n, ms in results["sizes"].items())]
+    curves = {"Throughput, latency, cost, memory, bulk, picture size": ("bench.png", plot(results))}
+    return [
+        Section("Load", f"The machine: {known}.", [tabulate(results["load"])], curves),
+        Section("Bulk", "Two clients send tensors of so many pictures, one after the other.", [bulk]),
+        Section("Picture size", "A lone client sends a 7 on shaded paper; medians.", [sizes]),
+    ]
 
 
-def write_report(folder: Path, results: dict[str, Any]) -> None:
-    """Write the numbers as Markdown and JSON, and the curves as a picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
-    head, *body = rows(results["load"])
-    lines = ["# How fast the service answers", ""]
-    lines += ["; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in results["machine"].items()) + ".", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "--:|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in body]
-    lines += ["", "![Curves](bench.png)", "", "| pictures in a tensor | pictures/s |", "|--:|--:|"]
-    lines += [f"| {count} | {rate:,.0f} |" for count, rate in results["bulk"].items()]
-    lines += ["", "| side of a JPEG, pixels | ms, alone |", "|--:|--:|"]
-    lines += [f"| {side} | {duration:.1f} |" for side, duration in results["sizes"].items()]
-    (folder / "bench.md").write_text("\n".join(lines) + "\n")
-    plot(folder / "bench.png", results)
-
-
-def plot(path: Path, results: dict[str, Any]) -> None:
-    """Draw throughput, latency, cost, bulk and picture size."""
+def plot(results: dict[str, Any]) -> bytes:
+    """Draw throughput, latency, cost, memory, bulk and picture size."""
     load = results["load"]
     clients = list(load)
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots(2, 3)
     (rate, latency, cost), (memory, bulk, size) = axes
     rate.plot(clients, [point["rate"] for point in load.values()], "o-")
     rate.set(title="Throughput", xlabel="clients", ylabel="requests/s", ylim=(0, None))
@@ -276,12 +263,7 @@ def plot(path: Path, results: dict[str, Any]) -> None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(BULK if axis is bulk else clients)
         axis.xaxis.set_major_formatter("{x:g}")
-    for axis in axes.flat:
-        axis.grid(alpha=0.3)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:
-        figure.savefig(file.name, dpi=80)
-    Path(file.name).replace(path)
-    path.chmod(0o644)
+    return save(figure)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,24 @@
 import argparse
 import base64
 import csv
+import io
 import json
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import requests
+from digit_image import SUFFIXES
 from service import CONFIG, ServiceError, ask, predict, read_config
 from tqdm import tqdm
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 COLUMNS = ("file", "digit", "confidence", "certain", "error")
 # Requests under way at once, and what one holds at most. A larger file goes alone.
 REQUESTS = 6
@@ -115,17 +118,16 @@ def read_group(group: list[Path], address: str, session: requests.Session) -> li
             uploads[path] = path.read_bytes()
         except OSError as error:
             answers[path] = answer_of(path, {"error": f"{error.strerror}."})
-    predictions: list[dict[str, Any]] = []
     if len(uploads) > 1:
         instances = [{"b64": base64.b64encode(upload).decode()} for upload in uploads.values()]
         body = json.dumps({"instances": instances}).encode()
-        predictions = patiently(lambda: ask(address, "/v1/models/mnist:predict", body, session))["predictions"]
+        predictions = patiently(partial(ask, address, "/v1/models/mnist:predict", body, session))["predictions"]
         answers |= {path: answer_of(path, each) for path, each in zip(uploads, predictions, strict=True)}
     for path, upload in uploads.items():
         # A request has a limit that its pictures share: alone, one may be read, and else its error is its own.
         if path not in answers or answers[path]["error"]:
             try:
-                answers[path] = answer_of(path, patiently(lambda upload=upload: predict(address, upload, session)))
+                answers[path] = answer_of(path, patiently(partial(predict, address, upload, session)))
             except ServiceError as error:
                 if not error.of_request:
                     raise
@@ -133,7 +135,7 @@ def read_group(group: list[Path], address: str, session: requests.Session) -> li
     return [answers[path] for path in group]
 
 
-def patiently(call: Any) -> Any:  # noqa: ANN401
+def patiently(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what a call to the service returns; call again while it has too much to do. Raises ServiceError."""
     for wait in WAITS_S:
         try:
@@ -153,20 +155,21 @@ def answer_of(path: Path, prediction: dict[str, Any]) -> Answer:
 def write(output: Path, files: list[Path], address: str) -> int:
     """Write the answers to the files that are not in the output yet; return 1 if a picture was not read."""
     # Parquet cannot grow: it is made of JSON Lines at the end.
-    table = output.with_suffix(".parquet.part") if output.suffix == ".parquet" else output
-    if output.suffix == ".parquet":
-        import_pyarrow()
+    is_parquet = output.suffix == ".parquet"
+    table = output.with_suffix(".parquet.part") if is_parquet else output
     try:
+        if is_parquet:
+            import_pyarrow()
         known = {answer["file"] for answer in rows_of(table if table.exists() else output)}
         left = [path for path in files if str(path) not in known]
         failures = 0
-        with opened(table) as stream, tqdm(total=len(files), initial=len(files) - len(left), unit="file") as bar:
+        with opened(table) as add, tqdm(total=len(files), initial=len(files) - len(left), unit="file") as bar:
             for answer in read(left, address):
-                stream.append(answer)
+                add(answer)
                 failures += bool(answer["error"])
                 bar.update()
                 bar.set_postfix(errors=failures, refresh=False)
-        if output.suffix == ".parquet":
+        if is_parquet:
             write_parquet(table, output)
     except OSError as cause:
         raise ServiceError(f"{cause.filename or output} cannot be written: {cause.strerror}.") from cause
@@ -174,71 +177,64 @@ def write(output: Path, files: list[Path], address: str) -> int:
     return 1 if failures else 0
 
 
-class Table:
-    """Rows that are added to a CSV or JSON Lines file."""
-
-    def __init__(self, stream: TextIO, is_csv: bool) -> None:
-        self.stream = stream
-        self.writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n") if is_csv else None
-        if self.writer and stream.tell() == 0:
-            self.writer.writeheader()
-
-    def append(self, answer: Answer) -> None:
-        """Add a row."""
-        if self.writer:
-            self.writer.writerow(answer)
-        else:
-            self.stream.write(json.dumps(answer) + "\n")
-
-
 @contextmanager
-def opened(path: Path) -> Iterator[Table]:
-    """Open a table at its end; a line that an interrupted run left unfinished is dropped."""
+def opened(path: Path) -> Iterator[Callable[[Answer], None]]:
+    """Open a table at its end and yield what adds a row; a line that was left unfinished before is dropped."""
     if path.exists():
-        content = path.read_bytes()
-        path.write_bytes(content[: content.rfind(b"\n") + 1])
+        os.truncate(path, len(finished(path).encode()))
     with path.open("a", newline="") as stream:
-        yield Table(stream, path.suffix == ".csv")
+        if path.suffix == ".csv":
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            if stream.tell() == 0:
+                writer.writeheader()
+            yield writer.writerow
+        else:
+            yield partial(write_json, stream)
+
+
+def write_json(stream: TextIO, answer: Answer) -> None:
+    """Write a row of JSON Lines."""
+    stream.write(json.dumps(answer) + "\n")
+
+
+def finished(path: Path) -> str:
+    """Return the lines of a table that an interrupted run did not leave unfinished."""
+    text = path.read_bytes().decode() if path.exists() else ""
+    return text[: text.rfind("\n") + 1]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Return the finished rows of a table, none if it does not exist. Raises ServiceError if it is another file."""
-    if not path.exists():
-        return []
     try:
         if path.suffix == ".parquet":
-            rows: list[dict[str, Any]] = import_pyarrow().read_table(path).to_pylist()
-            return rows
-        lines = path.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        rows = list(csv.DictReader(whole)) if path.suffix == ".csv" else [json.loads(line) for line in whole]
+            rows: list[dict[str, Any]] = import_pyarrow().parquet.read_table(path).to_pylist() if path.exists() else []
+        elif path.suffix == ".csv":
+            rows = list(csv.DictReader(io.StringIO(finished(path), newline="")))
+        else:
+            rows = [json.loads(line) for line in finished(path).split("\n")[:-1]]
         if any("file" not in row for row in rows):
             raise ValueError
-    except ValueError as cause:
+    except (TypeError, ValueError) as cause:
         raise ServiceError(f"{path} holds something else: name another output.") from cause
     return rows
 
 
 def write_parquet(table: Path, output: Path) -> None:
     """Turn JSON Lines into a Parquet file, together with what it had before."""
-    import_pyarrow()
-    import pyarrow
-
-    before = rows_of(output)
+    pyarrow = import_pyarrow()
     kinds = (pyarrow.string(), pyarrow.int64(), pyarrow.float64(), pyarrow.bool_(), pyarrow.string())
     schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
-    rows = pyarrow.Table.from_pylist(before + rows_of(table), schema=schema)
-    import_pyarrow().write_table(rows, output)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows_of(output) + rows_of(table), schema=schema), output)
     table.unlink()
 
 
 def import_pyarrow() -> Any:  # noqa: ANN401
-    """Return pyarrow.parquet. Raises ServiceError if it is not installed: nothing else needs it."""
+    """Return pyarrow. Raises ServiceError if it is not installed: nothing else needs it."""
     try:
         import pyarrow.parquet
     except ImportError as cause:
         raise ServiceError("Parquet needs pyarrow: run .venv/bin/pip install pyarrow first.") from cause
-    return pyarrow.parquet
+    return pyarrow
 
 
 if __name__ == "__main__":

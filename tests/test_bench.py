@@ -30,7 +30,7 @@ def test_a_short_run_writes_the_whole_report(service: Service, tmp_path: Path) -
         assert 0 < point["p50"] <= point["p95"] <= point["p99"]
         assert point["memory_mb"] > 100
     assert results["bulk"]["1024"] > results["bulk"]["1"] > 0
-    assert "| 256 | " in (tmp_path / "bench.md").read_text()
+    assert "| 256 | " in (tmp_path / "report.md").read_text()
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

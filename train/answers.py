@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import requests
@@ -16,13 +16,13 @@ from digit_image import BadImage, read_picture
 from digit_net import DigitNet
 from numpy.typing import NDArray
 from pictures import PictureSet
+from service import ServiceError, predict
 from torch import Tensor
 from tqdm import tqdm
 
 MODEL_CONFIG = Path(__file__).parent.parent / "handler" / "model-config.yaml"
 READERS = 2
 CLIENTS = 16
-TIMEOUT_S = 30
 REFUSED = -1
 
 Item = TypeVar("Item")
@@ -111,18 +111,15 @@ def ask_once(session: requests.Session, address: str, upload: bytes) -> tuple[in
     Only its 400 and 413 say that it refuses the picture. Raises AnswerError for anything else.
     """
     try:
-        response = session.post(f"{address}/predictions/mnist", data=upload, timeout=TIMEOUT_S)
-        answer: dict[str, Any] = response.json()
-    except requests.ConnectionError as cause:
-        raise AnswerError(f"No service answers at {address}: start it with scripts/serve.") from cause
-    except requests.RequestException as cause:
-        raise AnswerError(f"{address} cannot be asked: {cause}") from cause
-    if response.status_code in (requests.codes.bad_request, requests.codes.request_entity_too_large):
-        return REFUSED, 0.0, False
+        answer = predict(address, upload, session)
+    except ServiceError as error:
+        if error.status in (requests.codes.bad_request, requests.codes.request_entity_too_large):
+            return REFUSED, 0.0, False
+        raise AnswerError(str(error)) from error
     try:
         return int(answer["digit"]), float(answer["confidence"]), bool(answer["certain"])
     except (KeyError, TypeError, ValueError) as cause:
-        raise AnswerError(f"The service at {address} answered {response.status_code}: {answer}") from cause
+        raise AnswerError(f"The service at {address} answered: {answer}") from cause
 
 
 def spread(read: Callable[[bytes], Item], uploads: Sequence[bytes], threads: int, name: str) -> list[Item]:

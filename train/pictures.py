@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from digit_image import SUFFIXES
 from numpy.typing import NDArray
 from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 LABELS = "labels.csv"
 NO_DIGIT = -1
 

@@ -1,5 +1,7 @@
 // The pictures read so far: a table with thumbnails, in the page only, which can be saved.
 
+import { paint, within } from "./picture.js";
+
 const MOST_ROWS = 500;
 const THUMBNAIL_PX = 48;
 
@@ -17,7 +19,6 @@ export class History {
     this.entries.unshift(entry);
     const line = document.createElement("tr");
     const thumbnail = document.createElement("canvas");
-    thumbnail.width = thumbnail.height = THUMBNAIL_PX;
     thumbnail.setAttribute("aria-hidden", "true");
     const doubt = answer?.certain === false ? " ?" : "";
     const sure = answer ? `${(100 * answer.confidence).toFixed(1)} %` : error;
@@ -32,7 +33,7 @@ export class History {
       this.body.lastElementChild.remove();
     }
     this.onChange(this.entries.length);
-    await draw(picture, thumbnail);
+    await paint(picture, thumbnail, within(THUMBNAIL_PX));
   }
 
   forget() {
@@ -56,21 +57,6 @@ export class History {
   toJson() {
     return `${JSON.stringify(this.entries.toReversed(), null, 1)}\n`;
   }
-}
-
-/** Draw a picture file into a small canvas; what the browser cannot read stays empty. */
-async function draw(picture, canvas) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(picture);
-  } catch {
-    return;
-  }
-  const scale = THUMBNAIL_PX / Math.max(bitmap.width, bitmap.height);
-  const [width, height] = [bitmap.width * scale, bitmap.height * scale];
-  const place = [(THUMBNAIL_PX - width) / 2, (THUMBNAIL_PX - height) / 2];
-  canvas.getContext("2d").drawImage(bitmap, ...place, width, height);
-  bitmap.close();
 }
 
 /** Have the browser save a text as a file. */

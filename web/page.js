@@ -2,7 +2,8 @@
 
 import { History, save } from "./history.js";
 import { Pad } from "./pad.js";
-import { ask, reduce } from "./service.js";
+import { reduce } from "./picture.js";
+import { ask } from "./service.js";
 
 // Milliseconds between two readings of a drawing that goes on, and before what failed is tried again.
 const PAUSE_MS = 150;
@@ -14,7 +15,7 @@ const MOST = 0.7;
 
 const element = (id) => document.getElementById(id);
 
-// What is read now. The answer to anything older is dropped.
+// What is read now, and its answer when it is there. The answer to anything older is dropped.
 let newest = { abort: new AbortController(), picture: null, answer: null };
 let timer = 0;
 
@@ -22,12 +23,15 @@ const pad = new Pad(element("pad"), (isEnd) => {
   element("undo").disabled = element("clear").disabled = pad.isEmpty;
   clearTimeout(timer);
   if (pad.isEmpty) {
-    restart(null);
+    restart();
     say("");
     element("result").hidden = true;
     return;
   }
-  timer = setTimeout(async () => read(await pad.toFile()), isEnd ? 0 : PAUSE_MS);
+  timer = setTimeout(async () => {
+    const drawing = await pad.toFile();
+    read(restart(), drawing);
+  }, isEnd ? 0 : PAUSE_MS);
 });
 
 const history = new History(element("rows"), (count) => {
@@ -61,33 +65,33 @@ async function choose(files) {
   if (!pad.isEmpty) element("clear").click();
   const chosen = [...files];
   for (const [number, file] of chosen.entries()) {
-    const reading = restart(file);
+    const reading = restart();
     say(chosen.length > 1 ? `Reading ${number + 1} of ${chosen.length} …` : "Reading …");
     const picture = await reduce(file);
-    if (reading !== newest || !(await read(picture, file.name || "picture"))) return;
+    if (reading !== newest || !(await read(reading, picture, file.name || "picture"))) return;
   }
 }
 
 /** Give up what is read now, and return the new reading. */
-function restart(picture) {
+function restart() {
   newest.abort.abort();
-  newest = { abort: new AbortController(), picture, answer: null };
+  newest = { abort: new AbortController(), picture: null, answer: null };
   return newest;
 }
 
-/** Read a picture file, or a drawing, which has no name, and show the answer. Return false if something newer is read.
+/** Read a picture file, or a drawing, which has no name, and show the answer; return false if something newer is read.
  *
  * It tries again for as long as an answer may come.
  */
-async function read(picture, name = "") {
-  const reading = restart(picture);
+async function read(reading, picture, name = "") {
+  reading.picture = picture;
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
     const started = performance.now();
     try {
-      const answer = await ask("predictions", picture, reading.abort.signal);
+      const answer = await ask(element("why").open ? "explanations" : "predictions", picture, reading.abort.signal);
       if (reading !== newest) return false;
-      show(picture, name !== "", answer, performance.now() - started);
       reading.answer = answer;
+      show(picture, name !== "", answer, performance.now() - started);
       if (name) history.add(picture, name, answer);
       return true;
     } catch (error) {
@@ -154,16 +158,16 @@ function row(probability, digit) {
 /** Show the pixels that the net saw of the newest picture, and which ink spoke for the digit, if they are looked at. */
 async function explain() {
   const reading = newest;
-  if (!element("why").open || !reading.picture) return;
+  if (!element("why").open || !reading.answer) return;
   try {
-    const { pixels, saliency } = await ask("explanations", reading.picture, reading.abort.signal);
-    if (reading === newest) paint(pixels, saliency);
+    if (!reading.answer.pixels) reading.answer = await ask("explanations", reading.picture, reading.abort.signal);
+    if (reading === newest) paintSeen(reading.answer.pixels, reading.answer.saliency);
   } catch (error) {
     if (reading === newest) say(error.message, true);
   }
 }
 
-function paint(pixels, saliency) {
+function paintSeen(pixels, saliency) {
   const context = element("seen").getContext("2d");
   const image = context.createImageData(28, 28);
   const most = Math.max(1e-6, ...saliency.flat().map(Math.abs));

@@ -1,8 +1,6 @@
 // Asks the inference API.
 
-const MAX_UPLOAD_BYTES = 8388608;
-// Larger photos are reduced before they are sent: the service would do the same.
-const MAX_SIDE_PX = 1600;
+export const MAX_UPLOAD_BYTES = 8388608;
 
 /** Why there is no answer; the message is a sentence. It may pass if isPassing. */
 export class ServiceError extends Error {
@@ -12,10 +10,15 @@ export class ServiceError extends Error {
   }
 }
 
-/** The address of the inference API; without a configuration it is that of the page. */
+let known = null;
+
+/** The address of the inference API, asked for once; without a configuration it is that of the page. */
 async function inferenceAddress() {
-  const response = await fetch("config.json");
-  return response.ok ? (await response.json()).inference : "";
+  if (known === null) {
+    const response = await fetch("config.json");
+    known = response.ok ? (await response.json()).inference : "";
+  }
+  return known;
 }
 
 /** POST a picture file to "predictions" or "explanations" and return the answer. Throws a ServiceError. */
@@ -43,24 +46,4 @@ export async function ask(what, picture, signal) {
     throw new ServiceError(sentence, false);
   }
   return answer;
-}
-
-/** Return a picture file, reduced if it is a large photo that this browser can read. */
-export async function reduce(picture) {
-  if (picture.size <= MAX_UPLOAD_BYTES / 8) return picture;
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(picture);
-  } catch {
-    return picture;
-  }
-  const scale = Math.min(1, MAX_SIDE_PX / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return new Promise((resolve) => canvas.toBlob((file) => resolve(file ?? picture), "image/png"));
 }
