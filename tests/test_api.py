@@ -262,7 +262,8 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
     requests.post(service.predictions.replace("predictions", "explanations"), data=SEVEN, headers=PNG, timeout=30)
     requests.post(service.predictions + "s", data=SEVEN, timeout=30)
     requests.post(service.predictions, data=bytes(9_000_000), timeout=30)
-    requests.post(service.predictions, data=SEVEN, headers=FORM, timeout=30)
+    form = {"Content-Type": 'multipart/form-data; boundary="'}
+    requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
     expected = {
         'digit_requests_total{endpoint="predictions",code="200"}': 7,
         'digit_requests_total{endpoint="predictions",code="400"}': 7,
