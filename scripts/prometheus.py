@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,10 @@ def wait_until_ready(address: str, prometheus: "subprocess.Popen[bytes]", log: P
     """Return when the service was scraped once. Raises PrometheusError."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and prometheus.poll() is None:
-        try:
+        # It refuses connections at first, and then says in plain text that it is not ready.
+        with suppress(requests.ConnectionError, requests.JSONDecodeError):
             if query(address, "up == 1"):
                 return
-        except requests.ConnectionError:
-            pass
         time.sleep(POLL_S)
     raise PrometheusError(f"Prometheus did not get any metrics; {log} says why.")
 
