@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from digit_engine import build_engine
 from digit_image import BadImage
+from digit_metrics import Tally
 from digit_requests import Answer, Pixels, Request, Row, read_request, write_response
 from digit_saliency import saliency
 from digit_stream import read_in_large_pieces
@@ -27,19 +28,22 @@ class DigitHandler(BaseHandler):
         """Load the net, and the confidence from which an answer counts as certain, from the archive."""
         super().initialize(context)
         read_in_large_pieces()
-        # Its metrics reach the front end by way of the log; a line for every batch besides takes time.
+        # Metrics reach the front end by way of the log; a line for every batch besides takes time.
         logging.getLogger().setLevel(logging.WARNING)
         logging.getLogger("ts.metrics").setLevel(logging.INFO)
         settings = self.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
         torch.set_num_threads(settings["threads"])
         self.engine = build_engine(self.model, self.device)
+        self.tally = Tally(context.metrics, self.manifest["model"]["modelVersion"])
 
     def handle(self, data: list[Row], context: Context) -> list[bytes]:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
         self.context = context
         requests = self.preprocess(data)
-        return self.postprocess(requests, self.inference([each for request in requests for each in request.pictures]))
+        answers = self.inference([each for request in requests for each in request.pictures])
+        self.tally.add(answers)
+        return self.postprocess(requests, answers)
 
     def preprocess(self, data: list[Row]) -> list[Request]:
         """Turn n requests into what they hold."""

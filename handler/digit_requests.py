@@ -81,7 +81,8 @@ def read_kserve(message: dict[str, Any], binary: bytes) -> Request:
         tensor = read_tensor(message["inputs"][0], binary)
         inked = tensor.reshape(len(tensor), -1).max(1)
         pictures: list[Pixels | BadImage] = [
-            pixels if ink else BadImage("The picture is blank.") for pixels, ink in zip(tensor, inked, strict=True)
+            pixels if ink else BadImage("The picture is blank.", "blank")
+            for pixels, ink in zip(tensor, inked, strict=True)
         ]
         return Request(pictures, "v2", str(message.get("id") or ""))
     raise BadImage(
@@ -93,7 +94,7 @@ def read_kserve(message: dict[str, Any], binary: bytes) -> Request:
 def check_count(count: int) -> None:
     """Raise BadImage for no picture, or for more than a request may have."""
     if not 0 < count <= MAX_PICTURES:
-        raise BadImage(f"The request has {count} pictures: send 1 to {MAX_PICTURES}.")
+        raise BadImage(f"The request has {count} pictures: send 1 to {MAX_PICTURES}.", "too_many_pictures")
 
 
 def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
@@ -109,7 +110,8 @@ def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
             if left < 0:
                 raise BadImage(
                     f"The pictures of this request have more than {MAX_MEGAPIXELS} megapixels together: "
-                    "send fewer at a time."
+                    "send fewer at a time.",
+                    "too_many_megapixels",
                 )
             pictures.append(find_digit(picture))
         except BadImage as error:

@@ -48,7 +48,14 @@ DECODE_ERRORS = (
 
 
 class BadImage(Exception):
-    """A picture that cannot be read; its text is a sentence for the person who sent it."""
+    """A picture that cannot be read; its text is a sentence for the person who sent it.
+
+    The reason is one of few words, by which such pictures are counted.
+    """
+
+    def __init__(self, sentence: str, reason: str = "malformed_request") -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 def read_picture(upload: bytes) -> NDArray[np.uint8]:
@@ -64,7 +71,8 @@ def find_digit(picture: Image.Image) -> NDArray[np.uint8]:
     """Do the same with a picture of which nothing but the header was read."""
     grey = decode(picture)
     if min(grey.shape) < NARROWEST_PX:
-        raise BadImage(f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way.")
+        sentence = f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way."
+        raise BadImage(sentence, "too_small")
     if grey.shape == (SIDE_PX, SIDE_PX):
         for pixels in (grey, 255 - grey):
             if is_mnist(pixels):
@@ -74,24 +82,26 @@ def find_digit(picture: Image.Image) -> NDArray[np.uint8]:
             return read_thumbnail(grey)
         return centre(fit(find_ink(grey)))
     except NoInkError as cause:
-        raise BadImage("The picture is blank: no ink stands out from its background.") from cause
+        raise BadImage("The picture is blank: no ink stands out from its background.", "blank") from cause
 
 
 def open_picture(upload: bytes) -> Image.Image:
     """Return a picture of a known format and size, of which nothing but the header was read. Raises BadImage."""
     if not upload:
-        raise BadImage("The picture is empty: send the bytes of a picture file.")
+        raise BadImage("The picture is empty: send the bytes of a picture file.", "not_a_picture")
     if len(upload) > MAX_UPLOAD_BYTES:
-        raise BadImage(f"The picture has {len(upload)} bytes: send at most {MAX_UPLOAD_BYTES}.")
+        raise BadImage(f"The picture has {len(upload)} bytes: send at most {MAX_UPLOAD_BYTES}.", "too_large")
     try:
         picture: Image.Image = Image.open(io.BytesIO(upload), formats=FORMATS)
     except Image.DecompressionBombError as cause:
-        raise BadImage(f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels.") from cause
+        sentence = f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels."
+        raise BadImage(sentence, "too_many_megapixels") from cause
     except DECODE_ERRORS as cause:
-        raise BadImage("This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.") from cause
+        raise BadImage("This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.", "not_a_picture") from cause
     megapixels = count_megapixels(picture)
     if megapixels > MAX_MEGAPIXELS:
-        raise BadImage(f"The picture has {megapixels:.1f} megapixels: send at most {MAX_MEGAPIXELS}.")
+        sentence = f"The picture has {megapixels:.1f} megapixels: send at most {MAX_MEGAPIXELS}."
+        raise BadImage(sentence, "too_many_megapixels")
     return picture
 
 
@@ -113,7 +123,7 @@ def decode(picture: Image.Image) -> NDArray[np.uint8]:
         ImageOps.exif_transpose(picture, in_place=True)
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
-        raise BadImage("The picture is damaged or cut off: send the whole file.") from cause
+        raise BadImage("The picture is damaged or cut off: send the whole file.", "damaged") from cause
     return np.asarray(shrink(grey))
 
 

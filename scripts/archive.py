@@ -11,11 +11,13 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-MODEL = "mnist"
+from packaging.version import InvalidVersion, Version
+from service import MODEL, ROOT
+
 WEIGHTS = ROOT / "model" / "digit_net.pt"
 # What the handler imports, besides the net.
 MODULES = (
+    "handler/digit_metrics.py",
     "handler/digit_requests.py",
     "handler/digit_stream.py",
     "model/digit_engine.py",
@@ -40,9 +42,8 @@ def build(model_store: Path) -> Path:
     """
     if not WEIGHTS.is_file():
         raise ArchiveError(f"{WEIGHTS} is missing: restore it with git checkout, or make it with scripts/train.")
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
-    command += ["--model-name", MODEL, "--version", version]
+    command += ["--model-name", MODEL, "--version", str(checkout_version())]
     command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
     command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
     command += ["--extra-files", ",".join(MODULES)]
@@ -64,10 +65,34 @@ def build(model_store: Path) -> Path:
             pack(export / MODEL, part)
             part.replace(archive)
     except subprocess.CalledProcessError as cause:
-        raise ArchiveError(f"torch-model-archiver failed: {cause.stderr.strip()}") from cause
+        raise ArchiveError(f"torch-model-archiver failed: {cause.stderr.strip().splitlines()[-1]}") from cause
     except OSError as cause:
         raise ArchiveError(f"{archive} cannot be written: {cause.strerror or cause}.") from cause
     return archive
+
+
+def checkout_version() -> Version:
+    """Return the version that an archive built here gets: that of pyproject.toml."""
+    return Version(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def read_version(archive: Path) -> Version:
+    """Return the version of an archive of this model. Raises ArchiveError for any other file."""
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            if damaged := mar.testzip():
+                raise ArchiveError(f"{archive} is damaged: {damaged} cannot be read.")
+            model = json.loads(mar.read(MANIFEST))["model"]
+        version = Version(model["modelVersion"])
+    except OSError as cause:
+        raise ArchiveError(f"{archive} cannot be read: {cause.strerror}.") from cause
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as cause:
+        if isinstance(cause, InvalidVersion):
+            raise ArchiveError(f"{archive} must have a version such as 1.2.0: {cause}.") from cause
+        raise ArchiveError(f"{archive} is no model archive: make one with scripts/archive.") from cause
+    if model.get("modelName") != MODEL:
+        raise ArchiveError(f"{archive} holds the model {model.get('modelName')}, not {MODEL}.")
+    return version
 
 
 def pack(folder: Path, archive: Path) -> None:

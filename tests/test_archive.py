@@ -15,6 +15,7 @@ CONTENT = [
     "digit_handler.py",
     "digit_image.py",
     "digit_ink.py",
+    "digit_metrics.py",
     "digit_net.pt",
     "digit_net.py",
     "digit_requests.py",
@@ -28,9 +29,9 @@ READ_A_DIGIT = """
 import sys
 folder, picture = sys.argv[1:]
 sys.path.insert(0, folder)
-import digit_engine, digit_handler, digit_image, digit_ink, digit_net
+import digit_engine, digit_handler, digit_image, digit_ink, digit_metrics, digit_net
 import digit_requests, digit_ruling, digit_saliency, digit_stream
-for module in (digit_engine, digit_handler, digit_image, digit_ink, digit_net,
+for module in (digit_engine, digit_handler, digit_image, digit_ink, digit_metrics, digit_net,
                digit_requests, digit_ruling, digit_saliency, digit_stream):
     assert module.__file__.startswith(folder), module.__file__
 import json, pathlib

@@ -4,14 +4,13 @@ import base64
 import io
 import json
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from archive import build
-from conftest import PICTURES
+from conftest import PICTURES, ROOT
 from digit_image import read_picture
 from digit_net import DigitNet
 from PIL import Image
@@ -20,7 +19,6 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
 from ts.service import Service
 
-METRICS = Path(TsModelLoader.load.__globals__["__file__"]).parent / "configs" / "metrics.yaml"
 GOOD = PICTURES[3].read_bytes()
 
 
@@ -30,9 +28,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Service:
     folder = tmp_path_factory.mktemp("model")
     with zipfile.ZipFile(build(folder)) as mar:
         mar.extractall(folder)
-    return TsModelLoader().load(
-        "mnist", str(folder), "digit_handler.py", None, 64, None, metrics_cache=MetricsCacheYamlImpl(str(METRICS))
-    )
+    metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
+    metrics.initialize_cache()
+    return TsModelLoader().load("mnist", str(folder), "digit_handler.py", None, 64, None, metrics_cache=metrics)
 
 
 def ask(loaded: Service, *rows: dict[str, Any], headers: dict[str, Any] | None = None) -> list[tuple[int, Any]]:

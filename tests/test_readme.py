@@ -59,6 +59,7 @@ def test_a_command_prints_what_is_shown(
         return
     else:
         command = command.replace("scripts/predict", f"scripts/predict --url {service.settings['inference_address']}")
+        command = command.replace("scripts/manage", f"scripts/manage --config {service.config}")
         run = subprocess.run(readdress(command, service), shell=True, cwd=ROOT, capture_output=True, text=True)  # noqa: S602
         assert run.returncode == 0, run.stderr
         printed = run.stdout
@@ -67,8 +68,6 @@ def test_a_command_prints_what_is_shown(
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_an_example_in_python_prints_what_is_shown(number: int, service: Service) -> None:
-    model = service.settings["management_address"] + "/models/mnist"
-    requests.put(f"{model}?min_worker=3&max_worker=3&synchronous=true", timeout=120)
     run = subprocess.run(
         [sys.executable, "-c", readdress(PYTHON[number], service)], cwd=ROOT, capture_output=True, text=True
     )

@@ -6,13 +6,16 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import requests
-from conftest import ROOT, Service, poll, write_config
+from archive import read_version
+from conftest import PICTURES, ROOT, Service, poll, start, stop, write_config
+from load import load
 from service import read_config
 
 pytestmark = pytest.mark.server
@@ -104,7 +107,7 @@ def clone(tmp_path: Path) -> Path:
     """What serving needs of the repository, to break."""
     root = tmp_path / "clone"
     root.mkdir()
-    for name in ("config.properties", "log4j2.xml", "pyproject.toml"):
+    for name in ("config.properties", "log4j2.xml", "metrics.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, root)
     for name in ("frontend", "handler", "model", "requirements", "scripts", "tests/pictures", "web"):
         shutil.copytree(ROOT / name, root / name)
@@ -125,9 +128,86 @@ def test_damaged_weights_end_the_start(clone: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:5_000_000])
     refused = serve(write_config(tmp_path), clone)
     assert refused.returncode == 1
-    assert "model.log says why" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert "No worker of the model stays alive: RuntimeError: PytorchStreamReader failed" in refused.stderr
+    assert refused.stderr.count("\n") == 2
     assert "failed finding central directory" in (tmp_path / "model.log").read_text()
+
+
+def test_a_damaged_archive_is_built_anew(tmp_path: Path) -> None:
+    (tmp_path / "mnist.mar").write_bytes(b"no archive")
+    running = start(tmp_path)
+    stop(running)
+    assert str(read_version(tmp_path / "mnist.mar")) == "0.1.0"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that has no place for a model."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("what", ["model_store", "TMPDIR"])
+def test_a_full_disk_is_one_sentence(
+    what: str, full_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path)
+    if what == "model_store":
+        config.write_text(re.sub("^model_store=.*", f"model_store={full_disk}", config.read_text(), flags=re.MULTILINE))
+    else:
+        monkeypatch.setenv("TMPDIR", str(full_disk))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert "No space left on device" in refused.stderr
+    assert refused.stderr.replace("Starting TorchServe ...\n", "").count("\n") == 1
+
+
+def test_without_a_page_in_the_configuration_none_is_served(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text("\n".join(line for line in config.read_text().splitlines() if not line.startswith("cors_")))
+    running = start(tmp_path, config)
+    assert "Page" not in running.output
+    assert requests.post(running.predictions, data=PICTURES[7].read_bytes(), timeout=30).json()["digit"] == 7
+    stop(running)
+
+
+def test_a_request_that_was_accepted_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    with load(running.predictions) as counts:
+        poll(lambda: counts["right"] > 300)
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+    assert set(counts) == {"right", "refused"}, counts
+
+
+def test_a_slow_upload_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    picture = PICTURES[7].read_bytes()
+    address = urlsplit(running.predictions)
+    with socket.create_connection((address.hostname, address.port)) as client:
+        head = f"POST {address.path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(picture)}\r\n\r\n"
+        client.sendall(head.encode() + picture[:100])
+        # An answer to a later request shows that the server has read this one's beginning.
+        assert requests.get(f"{running.settings['inference_address']}/ping", timeout=30).ok
+        running.process.terminate()
+        poll(lambda: not answers(running))
+        client.sendall(picture[100:])
+        answer = client.makefile("rb").read().decode()
+    assert '"digit":7' in answer
+    assert "connection: close" in answer.lower()
+    assert running.process.wait(60) == 0
+
+
+def answers(service: Service) -> bool:
+    """Tell whether the service takes connections."""
+    address = urlsplit(service.predictions)
+    with socket.socket() as client:
+        return client.connect_ex((address.hostname, address.port)) == 0
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

@@ -1,0 +1,125 @@
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.LinkedBlockingDeque;
+import java.util.concurrent.TimeUnit;
+import org.pytorch.serve.job.Job;
+import org.pytorch.serve.util.messages.BaseModelRequest;
+import org.pytorch.serve.util.messages.ModelWorkerResponse;
+import org.pytorch.serve.util.messages.WorkerCommands;
+import org.pytorch.serve.wlm.BatchAggregator;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.WorkerState;
+
+/**
+ * Gives a worker what waits, up to the batch size, and takes its answers.
+ *
+ * <p>TorchServe's own waits for more for at least a millisecond, a third of the time a lone request takes. Under
+ * load nothing is lost: what comes while a batch is worked on makes the next one.
+ */
+final class Batches extends BatchAggregator {
+    /** Milliseconds between two looks whether the worker should end. */
+    private static final int LOOK_MS = 100;
+
+    /** Milliseconds in which a worker tells the rest of its metrics. */
+    private static final int TELL_MS = 1200;
+
+    /** Requests whose worker died, and which get another one, alone: one of them may be what kills it. */
+    private static final Set<String> SECOND_TRIES = ConcurrentHashMap.newKeySet();
+
+    private final Map<String, LinkedBlockingDeque<Job>> queues;
+    private final LinkedBlockingDeque<Job> requests;
+    private volatile boolean isRetired;
+    private volatile boolean isLast;
+    private long taken;
+
+    Batches(Model model) {
+        super(model);
+        queues = Reflection.value(Model.class, "jobsDb", model);
+        requests = queues.get(Model.DEFAULT_DATA_QUEUE);
+    }
+
+    /** Answers all requests that wait for a model without workers. */
+    static void refuseAll(Model model) {
+        Map<String, LinkedBlockingDeque<Job>> queues = Reflection.value(Model.class, "jobsDb", model);
+        Job job;
+        while ((job = queues.get(Model.DEFAULT_DATA_QUEUE).poll()) != null) {
+            job.sendError(503, "The model has no worker any more: try again.");
+        }
+    }
+
+    /** Ends the worker when it comes for its next batch; the last one of a model only when no request waits. */
+    void retire(boolean isLastOne) {
+        isLast = isLastOne;
+        isRetired = true;
+    }
+
+    @Override
+    public void pollBatch(String worker, WorkerState state) throws InterruptedException {
+        taken = 0;
+        LinkedBlockingDeque<Job> commands = queues.get(worker);
+        Job job = commands == null ? null : commands.poll();
+        if (job == null) {
+            job = take();
+        }
+        jobs.put(job.getJobId(), job);
+        if (isForBatch(job)) {
+            while (jobs.size() < model.getBatchSize() && (job = requests.poll()) != null) {
+                if (!isForBatch(job)) {
+                    requests.addFirst(job);
+                    break;
+                }
+                jobs.put(job.getJobId(), job);
+            }
+            tellTaken();
+        }
+    }
+
+    private Job take() throws InterruptedException {
+        Job job = null;
+        while (job == null) {
+            if (isRetired && (!isLast || requests.isEmpty())) {
+                Thread.sleep(TELL_MS);
+                throw new InterruptedException("The worker is retired.");
+            }
+            job = requests.poll(LOOK_MS, TimeUnit.MILLISECONDS);
+        }
+        return job;
+    }
+
+    private static boolean isForBatch(Job job) {
+        return job.getCmd() == WorkerCommands.PREDICT && !SECOND_TRIES.contains(job.getJobId());
+    }
+
+    private void tellTaken() {
+        taken = System.nanoTime();
+        Metrics.tell("digit_batch_requests", jobs.size());
+        for (Job job : jobs.values()) {
+            Metrics.tell("digit_queue_ms", (taken - job.getBegin()) / 1e6);
+        }
+    }
+
+    @Override
+    public boolean sendResponse(ModelWorkerResponse message) {
+        if (taken > 0) {
+            Metrics.tell("digit_batch_ms", (System.nanoTime() - taken) / 1e6);
+        }
+        if (!SECOND_TRIES.isEmpty()) {
+            SECOND_TRIES.removeAll(jobs.keySet());
+        }
+        return super.sendResponse(message);
+    }
+
+    /** Lets another worker try once more what is in the hands of one that died. */
+    @Override
+    public void sendError(BaseModelRequest message, String error, int status) {
+        for (Job job : jobs.values()) {
+            boolean again = isForBatch(job) && SECOND_TRIES.add(job.getJobId()) && requests.offerFirst(job);
+            if (!again) {
+                SECOND_TRIES.remove(job.getJobId());
+                job.sendError(status, error);
+            }
+        }
+        jobs.clear();
+    }
+}

@@ -1,0 +1,59 @@
+"""Clients that ask a service without a pause, and count what they get."""
+
+import http.client
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import urlsplit
+
+from conftest import PICTURES
+
+
+@contextmanager
+def load(url: str, clients: int = 16) -> Iterator[Counter[str]]:
+    """Let so many clients ask, each on a connection of its own, while the context lasts.
+
+    Counts: "right" answers, "refused" connections, which nobody accepted, and what else came of a request.
+    """
+    counts: Counter[str] = Counter()
+    lock = threading.Lock()
+    is_over = threading.Event()
+
+    def ask_for_ever(digit: int) -> None:
+        address = urlsplit(url)
+        with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)) as connection:
+            result = ""
+            while not is_over.is_set() and result != "refused":
+                result = ask(connection, address.path, digit)
+                with lock:
+                    counts[result] += 1
+
+    threads = [threading.Thread(target=ask_for_ever, args=(client % 10,)) for client in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counts
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def ask(connection: http.client.HTTPConnection, path: str, digit: int) -> str:
+    """Return what came of one request for a picture of a digit."""
+    try:
+        if connection.sock is None:
+            try:
+                connection.connect()
+            except ConnectionError:
+                return "refused"
+        connection.request("POST", path, PICTURES[digit].read_bytes())
+        response = connection.getresponse()
+        text = response.read().decode()
+    except (OSError, http.client.HTTPException) as problem:
+        connection.close()
+        return f"lost: {type(problem).__name__}"
+    if response.status != http.client.OK:
+        return f"status {response.status}: {text[:100]}"
+    return "right" if f'"digit":{digit},' in text else f"wrong: {text[:60]}"
