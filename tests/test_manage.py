@@ -145,6 +145,29 @@ def test_a_killed_worker_loses_no_request(own: Service) -> None:
     assert set(counts) == {"right"}, counts
 
 
+def die_of_poison(files: dict[str, bytes]) -> None:
+    """Let one kind of upload kill the worker."""
+    name = "digit_requests.py"
+    line = b"        upload = upload_of(row)\n"
+    files[name] = files[name].replace(
+        line, line + b'        if upload == b"poison":\n            __import__("os")._exit(1)\n'
+    )
+
+
+@pytest.mark.slow
+def test_a_request_that_kills_workers_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
+    assert run(own, "deploy", remake(built, tmp_path, die_of_poison, "0.2.0")).returncode == 0
+    with load(own.predictions) as counts:
+        poll(partial(has_grown, counts, 200))
+        poisoned = requests.post(own.predictions, data=b"poison", timeout=60)
+        poll(partial(has_grown, counts, counts["right"] + 200))
+    assert poisoned.status_code == 500
+    assert poisoned.json()["message"] == "Worker died."
+    assert set(counts) == {"right"}, counts
+    assert run(own, "rollback").returncode == 0
+    assert run(own, "undeploy", "0.2.0").returncode == 0
+
+
 def empty_weights(files: dict[str, bytes]) -> None:
     """Let the net know nothing."""
     weights = torch.load(io.BytesIO(files["digit_net.pt"]))

@@ -1,5 +1,6 @@
 """scripts/serve starts, says clearly when it cannot, and leaves nothing behind."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -231,20 +232,44 @@ def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callab
     poll(lambda: not any(process.is_running() for process in family))
 
 
-def test_a_worker_that_dies_is_replaced(start_service: Callable[[], Service]) -> None:
+def find_workers(service: Service) -> list[psutil.Process]:
+    """Return the Python processes that read pictures."""
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return [process for process in family if any("model_service_worker" in word for word in process.cmdline())]
+
+
+def is_told_ready(service: Service) -> bool:
+    """Tell whether the metrics say that both workers are ready."""
+    metrics = requests.get(service.settings["metrics_address"] + "/metrics", timeout=30).text
+    return 'digit_ready_workers{version="0.1.0",} 2.0' in metrics
+
+
+@pytest.mark.slow
+def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
+    start_service: Callable[[], Service], capfd: pytest.CaptureFixture[str]
+) -> None:
     running = start_service()
-    family = psutil.Process(running.process.pid).children(recursive=True)
-    worker = next(process for process in family if any("model_service_worker" in word for word in process.cmdline()))
-    worker.kill()
+    poll(lambda: is_told_ready(running))
 
-    def answers() -> bool:
-        picture = (ROOT / "tests" / "pictures" / "7.jpg").read_bytes()
-        response = requests.post(running.predictions, data=picture, timeout=60)
-        return response.ok and response.json()["digit"] == 7
+    def has_ended() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for worker in find_workers(running):
+                worker.kill()
+        return running.process.poll() is not None
 
-    poll(answers, 60)
-    running.process.terminate()
-    assert running.process.wait(60) == 0
+    poll(has_ended, 60)
+    assert running.process.returncode == 1
+    assert "TorchServe ended by itself: No worker of the model stays alive:" in capfd.readouterr().err
+
+
+def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    poll(lambda: is_told_ready(running))
+    for worker in find_workers(running):
+        worker.kill()
+    response = requests.post(running.predictions, data=PICTURES[7].read_bytes(), timeout=60)
+    assert response.json()["digit"] == 7
+    stop(running)
 
 
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
