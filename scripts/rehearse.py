@@ -1,0 +1,185 @@
+"""Put a service of our own through what an operator meets, with Prometheus watching, and draw the dashboard.
+
+It takes four minutes: load that rises, one more worker, broken uploads, workers that are killed, a full queue and
+pictures that are no digits. The curves are those of the dashboard's own queries.
+"""
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import psutil
+import requests
+from dashboard import draw
+from mnist import read_test
+from nondigits import make_nondigits
+from pictures import png
+from prometheus import PrometheusError, query_range, run_prometheus
+from service import CONFIG, MODEL, PREDICTIONS, ROOT, ServiceError, connect, read_config
+from traffic import Request, make_bad, make_good
+
+PANELS = (
+    *("Requests", "Time of a prediction", "Where the time goes"),
+    *("Answers other than 200", "Refused, by reason", "Alerts over time"),
+    *("Doubted", "Digits", "Confidence"),
+    *("Workers", "Queue", "Requests in a batch"),
+)
+# Before the first event and after the last.
+MARGIN_S = 15
+
+
+def main() -> int:
+    """Return 0 when the picture was drawn, 1 with a sentence if it could not be."""
+    parser = argparse.ArgumentParser(prog="scripts/rehearse", description=__doc__)
+    parser.add_argument("--config", type=Path, default=CONFIG, help="the service's configuration (%(default)s)")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "dashboard.png", help="(%(default)s)")
+    options = parser.parse_args()
+    for program in ("prometheus", "wrk"):
+        if not shutil.which(program):
+            print(f"{program} is missing: install it first (Debian: apt install {program}).", file=sys.stderr)
+            return 1
+    config = read_config(options.config)
+    try:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            serving(options.config) as service,
+            run_prometheus(config["metrics_address"].removeprefix("http://"), Path(scratch), free_port()) as prometheus,
+        ):
+            start_s = int(time.time()) + 1
+            events = rehearse(config, service, Path(scratch))
+            end_s = int(time.time())
+            options.picture.write_bytes(draw(prometheus, PANELS, start_s, end_s, events))
+            print_alerts(prometheus, start_s, end_s)
+    except (ServiceError, PrometheusError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Wrote {options.picture}.")
+    return 0
+
+
+@contextmanager
+def serving(config: Path) -> Iterator[psutil.Process]:
+    """Have a service of our own, whose workers may be killed, while the context lasts. Raises ServiceError."""
+    command = [str(ROOT / "scripts" / "serve"), "--config", str(config)]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
+            raise ServiceError("The service did not start.")
+        yield psutil.Process(service.pid)
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> dict[int, str]:
+    """Let happen what an operator meets; return what it was, by its second since 1970."""
+    pixels = read_test()[0][:, 0].numpy()
+    good = make_good(pixels[:1000])
+    strange = [(PREDICTIONS, {"data": file}) for kind in make_nondigits(pixels, 50) for file in kind.uploads]
+    for number in range(100):
+        (folder / f"{number}.png").write_bytes(png(pixels[number]))
+    inference, management = config["inference_address"], config["management_address"]
+    load = partial(run_wrk, inference, folder)
+    events: dict[int, str] = {}
+
+    def happens(event: str) -> None:
+        print(f"{event} ...", flush=True)
+        events[int(time.time())] = event
+
+    # Somebody asks for this and that all the time.
+    with sending(inference, good), sending(inference, good[::-1]):
+        time.sleep(MARGIN_S)
+        happens("load rises")
+        for clients in (4, 16, 64):
+            load(clients, 10)
+        happens("one more worker")
+        with connect(config) as session:
+            session.put(f"{management}/models/{MODEL}?min_worker=3&max_worker=3", timeout=60).raise_for_status()
+        load(64, 20)
+        happens("broken uploads")
+        with sending(inference, list(make_bad().values())):
+            time.sleep(20)
+        happens("no digits")
+        with sending(inference, strange):
+            time.sleep(20)
+        happens("workers killed, twice")
+        for _ in range(2):
+            kill_workers(service)
+            load(32, 10)
+        happens("2000 clients")
+        load(2000, 20)
+        happens("all is well")
+        time.sleep(MARGIN_S)
+    return events
+
+
+@contextmanager
+def sending(address: str, mixture: Sequence[Request]) -> Iterator[None]:
+    """Let a client send these requests in turn, whatever becomes of them, while the context lasts."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        with requests.Session() as session:
+            for path, arguments in cycle(mixture):
+                if is_over.wait(0.01):
+                    return
+                try:
+                    session.post(address + path, **arguments, timeout=30)
+                except requests.RequestException:
+                    # Such as a connection that is closed while a body which is too large is being sent.
+                    continue
+
+    client = threading.Thread(target=send)
+    client.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        client.join()
+
+
+def run_wrk(address: str, folder: Path, clients: int, seconds: int) -> None:
+    """Let so many clients send the pictures of the folder as fast as they are answered."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s"]
+    command += ["-s", str(ROOT / "scripts" / "rehearse.lua"), address + PREDICTIONS]
+    subprocess.run(command, env=os.environ | {"PICTURES": str(folder)}, check=True, stdout=subprocess.DEVNULL)
+
+
+def kill_workers(service: psutil.Process) -> None:
+    """End the processes that read pictures, as a lack of memory does."""
+    for process in service.children(recursive=True):
+        if any("model_service_worker" in word for word in process.cmdline()):
+            process.kill()
+
+
+def print_alerts(prometheus: str, start_s: int, end_s: int) -> None:
+    """Say which alerts there were, and when."""
+    for labels, samples in query_range(prometheus, "ALERTS", start_s, end_s, 1):
+        times = f"{samples[0][0] - start_s:.0f} to {samples[-1][0] - start_s:.0f} s"
+        print(f"{labels['alertname']}: {labels['alertstate']} from {times}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
