@@ -141,14 +141,9 @@ def is_listening(place: str) -> bool:
         return client.connect_ex((host, int(port))) == 0
 
 
-def start(folder: Path) -> Service:
-    """Start scripts/serve with free ports and return when it says that it is ready."""
-    return launch(write_config(folder))
-
-
-def launch(config: Path) -> Service:
-    """Start scripts/serve with a configuration, and the folder of this for its logs."""
-    folder = config.parent
+def start(folder: Path, config: Path | None = None) -> Service:
+    """Start scripts/serve and return when it says that it is ready."""
+    config = config or write_config(folder)
     printed = folder / "printed"
     with printed.open("w") as stdout:
         process = subprocess.Popen(

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import requests
 import yaml
-from conftest import PICTURES, ROOT, Gateway, Service, free_port, launch, poll, run_gateway, stop, write_config
+from conftest import PICTURES, ROOT, Gateway, Service, free_port, poll, run_gateway, start, stop, write_config
 from digit_image import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.server
@@ -318,7 +318,7 @@ def test_the_log_has_a_line_per_request_and_no_query(gateway: Gateway) -> None:
 
 @pytest.mark.slow
 def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
-    running = launch(write_config(tmp_path, ROOT / "docker" / "config.properties"))
+    running = start(tmp_path, write_config(tmp_path, ROOT / "docker" / "config.properties"))
     with run_gateway(running.settings["inference_address"]) as gateway:
 
         def status(wanted: int) -> Answer:
@@ -348,9 +348,9 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
         assert gone.error == "The service is not ready: try again in a few seconds."
         assert requests.get(gateway.address, timeout=30).ok
 
-        stop_again = launch(running.config)
+        again = start(tmp_path, running.config)
         status(200)
-        stop(stop_again)
+        stop(again)
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
