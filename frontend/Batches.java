@@ -1,5 +1,4 @@
 import java.util.Map;
-import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
@@ -25,8 +24,11 @@ final class Batches extends BatchAggregator {
     /** Milliseconds in which a worker tells the rest of its metrics. */
     private static final int TELL_MS = 1200;
 
-    /** Requests whose worker died, and which get another one, alone: one of them may be what kills it. */
-    private static final Set<String> SECOND_TRIES = ConcurrentHashMap.newKeySet();
+    /** How many workers may die of a request: two may have been dead before, unnoticed. */
+    private static final int TRIES = 3;
+
+    /** Requests whose workers died, how many did, and which get another one, alone: one of them may kill it. */
+    private static final Map<String, Integer> DEATHS = new ConcurrentHashMap<>();
 
     private final Map<String, LinkedBlockingDeque<Job>> queues;
     private final LinkedBlockingDeque<Job> requests;
@@ -99,7 +101,7 @@ final class Batches extends BatchAggregator {
     }
 
     private static boolean isForBatch(Job job) {
-        return job.getCmd() == WorkerCommands.PREDICT && !SECOND_TRIES.contains(job.getJobId());
+        return job.getCmd() == WorkerCommands.PREDICT && !DEATHS.containsKey(job.getJobId());
     }
 
     private void tellTaken() {
@@ -115,8 +117,8 @@ final class Batches extends BatchAggregator {
         if (taken > 0) {
             Metrics.tell("digit_batch_ms", (System.nanoTime() - taken) / 1e6);
         }
-        if (!SECOND_TRIES.isEmpty()) {
-            SECOND_TRIES.removeAll(jobs.keySet());
+        if (!DEATHS.isEmpty()) {
+            DEATHS.keySet().removeAll(jobs.keySet());
         }
         return super.sendResponse(message);
     }
@@ -125,9 +127,12 @@ final class Batches extends BatchAggregator {
     @Override
     public void sendError(BaseModelRequest message, String error, int status) {
         for (Job job : jobs.values()) {
-            boolean again = isForBatch(job) && SECOND_TRIES.add(job.getJobId()) && requests.offerFirst(job);
+            boolean again =
+                    job.getCmd() == WorkerCommands.PREDICT
+                            && DEATHS.merge(job.getJobId(), 1, Integer::sum) < TRIES
+                            && requests.offerFirst(job);
             if (!again) {
-                SECOND_TRIES.remove(job.getJobId());
+                DEATHS.remove(job.getJobId());
                 job.sendError(status, error);
             }
         }
