@@ -30,12 +30,12 @@ class ServiceError(Exception):
     @property
     def of_request(self) -> bool:
         """Whether the request is to blame, not the service."""
-        return self.status // 100 == 4
+        return self.status // 100 == 4 and not self.is_busy
 
     @property
     def is_busy(self) -> bool:
-        """Whether the service had too much to do."""
-        return self.status == requests.codes.service_unavailable
+        """Whether the service, or the gateway before it, had too much to do."""
+        return self.status in (requests.codes.service_unavailable, requests.codes.too_many_requests)
 
 
 def read_config(path: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ import requests
 import yaml
 from conftest import PICTURES, ROOT, Gateway, Service, free_port, poll, run_gateway, start, stop, write_config
 from digit_image import MAX_UPLOAD_BYTES
+from service import ServiceError, predict
 
 pytestmark = pytest.mark.server
 SEVEN = PICTURES[7].read_bytes()
@@ -246,6 +247,26 @@ def test_a_client_that_asks_too_often_is_told_to_wait_alone(gateway: Gateway) ->
     assert refused.error == "Too many requests: try again in a second."
     assert ask(gateway, "GET /icon.svg", client="127.0.0.3").status == 200
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.2").status == 200)
+
+
+def test_a_client_that_asks_too_often_does_not_take_it_for_a_bad_picture(gateway: Gateway) -> None:
+    class Adapter(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+            super().init_poolmanager(*sizes, **options, source_address=("127.0.0.6", 0))
+
+    with requests.Session() as session:
+        session.mount("http://", Adapter())
+
+        def is_told_to_wait() -> bool:
+            while ask(gateway, "GET /icon.svg", client="127.0.0.6").status != 429:
+                pass
+            try:
+                predict(gateway.address, SEVEN, session)
+            except ServiceError as error:
+                return error.is_busy and not error.of_request
+            return False
+
+        poll(is_told_to_wait)
 
 
 def test_a_client_has_so_many_requests_at_once(gateway: Gateway) -> None:
