@@ -121,10 +121,12 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
         happens("no digits")
         with sending(inference, strange):
             time.sleep(20)
-        happens("workers killed, twice")
-        for _ in range(2):
-            kill_workers(service)
-            load(32, 10)
+        happens("all workers killed")
+        kill_workers(service)
+        load(32, 15)
+        happens("and one more")
+        kill_workers(service, 1)
+        load(32, 10)
         happens("2000 clients")
         load(2000, 20)
         happens("all is well")
@@ -164,11 +166,12 @@ def run_wrk(address: str, folder: Path, clients: int, seconds: int) -> None:
     subprocess.run(command, env=os.environ | {"PICTURES": str(folder)}, check=True, stdout=subprocess.DEVNULL)
 
 
-def kill_workers(service: psutil.Process) -> None:
-    """End the processes that read pictures, as a lack of memory does."""
-    for process in service.children(recursive=True):
-        if any("model_service_worker" in word for word in process.cmdline()):
-            process.kill()
+def kill_workers(service: psutil.Process, count: int | None = None) -> None:
+    """End the processes that read pictures, or so many of them, as a lack of memory does."""
+    family = service.children(recursive=True)
+    workers = [each for each in family if any("model_service_worker" in word for word in each.cmdline())]
+    for worker in workers[:count]:
+        worker.kill()
 
 
 def print_alerts(prometheus: str, start_s: int, end_s: int) -> None:

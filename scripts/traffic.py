@@ -50,8 +50,5 @@ def make_bad() -> dict[str, Request]:
         "malformed_request": (V1, {"json": {"pictures": []}}),
         "too_many_pictures": (V1, {"json": {"instances": []}}),
         "too_large": (PREDICTIONS, {"data": bytes(9_000_000)}),
-        "malformed_form": (
-            PREDICTIONS,
-            {"data": b"no form", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
-        ),
+        "malformed_form": (PREDICTIONS, {"data": file, "headers": {"Content-Type": 'multipart/form-data; boundary="'}}),
     }

@@ -26,6 +26,7 @@ RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RULE_TESTS = yaml.safe_load((SHIPPED / "alerts.test.yml").read_text())["tests"]
 QUERIES = {f"{panel.title}: {legend}": query for panel in read_panels() for query, legend in panel.queries}
+EXPRESSIONS = [*QUERIES.values(), *(rule["expr"] for rule in RULES)]
 # What a service of a few seconds cannot show.
 EMPTY = {
     "Alerts over time: {{alertname}}": "no alert is pending",
@@ -81,7 +82,7 @@ def test_each_alert_has_a_test_that_fires_it_and_a_near_miss(alert: str) -> None
 @pytest.mark.parametrize("name", RECORDED)
 def test_each_recorded_figure_is_tested_and_used(name: str) -> None:
     assert any(name in expected["expr"] for test in RULE_TESTS for expected in test.get("promql_expr_test", []))
-    assert any(name in expression for expression in [*QUERIES.values(), *(alert["expr"] for alert in ALERTS.values())])
+    assert any(name in expression for expression in EXPRESSIONS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -96,14 +97,11 @@ def test_each_alert_says_what_to_do(alert: str) -> None:
 @pytest.mark.parametrize("metric", sorted(metric for metric in METRICS if metric.startswith("digit_")))
 def test_each_metric_is_documented_and_used(metric: str) -> None:
     assert metric in EXAMPLES[metric]
-    assert any(
-        metric in expression
-        for expression in [*QUERIES.values(), *RECORDED.values(), *(rule["expr"] for rule in RULES)]
-    )
+    assert any(metric in expression for expression in EXPRESSIONS)
 
 
 def test_queries_name_no_other_metrics() -> None:
-    text = "\n".join([*QUERIES.values(), *(rule["expr"] for rule in RULES), DOCUMENT])
+    text = "\n".join([*EXPRESSIONS, DOCUMENT])
     named = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\bdigit_[a-z_]+", text)}
     assert named - {"digit_"} <= METRICS
     assert set(re.findall(r"\bdigits:[a-z_:0-9]+", text)) <= set(RECORDED)
@@ -160,16 +158,16 @@ def test_what_was_sent_is_what_is_counted(prometheus: str, service: Service) -> 
     # Workers tell what they count each second: what others sent has arrived when nothing changes for longer.
     quiet = "sum(changes(digit_answers_total[4s])) == 0 and sum(count_over_time(up[4s])) >= 4"
     poll(lambda: bool(query(prometheus, quiet)))
-    digits, refused = (
-        count(prometheus, "digit_answers_total", "digit"),
-        count(prometheus, "digit_refused_total", "reason"),
-    )
+    digits = count(prometheus, "digit_answers_total", "digit")
+    refused = count(prometheus, "digit_refused_total", "reason")
     endpoints = count(prometheus, "digit_requests_total", "endpoint")
+    timed = count(prometheus, "digit_request_ms_count", "endpoint")
     pixels = read_test()[0][:50, 0].numpy()
     with requests.Session() as session:
         for path, arguments in make_good(pixels):
             answer = session.post(service.settings["inference_address"] + path, **arguments, timeout=30).json()
-            endpoints[path.split("/")[1]] += 1
+            for counter in (endpoints, timed):
+                counter[path.split("/")[1]] += 1
             if path == V1:
                 digits.update(str(each["digit"]) for each in answer["predictions"])
             elif path == V2:
@@ -180,11 +178,13 @@ def test_what_was_sent_is_what_is_counted(prometheus: str, service: Service) -> 
             response = session.post(service.settings["inference_address"] + path, **arguments, timeout=30)
             assert response.status_code == (413 if reason == "too_large" else 400)
             endpoints[path.split("/")[1]] += 1
+            # One that is too large is answered before it has arrived.
+            timed[path.split("/")[1]] += reason != "too_large"
             refused[reason] += 1
     poll(lambda: count(prometheus, "digit_answers_total", "digit") == digits)
     poll(lambda: count(prometheus, "digit_refused_total", "reason") == refused)
     assert count(prometheus, "digit_requests_total", "endpoint") == endpoints
-    assert count(prometheus, "digit_request_ms_count", "endpoint") == endpoints
+    assert count(prometheus, "digit_request_ms_count", "endpoint") == timed
     assert sum(count(prometheus, "digit_confidence_total", "band").values()) == sum(digits.values())
 
 
