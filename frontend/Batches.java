@@ -3,6 +3,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Lock;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
@@ -29,6 +30,7 @@ final class Batches extends BatchAggregator {
 
     private final Map<String, LinkedBlockingDeque<Job>> queues;
     private final LinkedBlockingDeque<Job> requests;
+    private final Lock taking;
     private volatile boolean isRetired;
     private volatile boolean isLast;
     private long taken;
@@ -37,6 +39,7 @@ final class Batches extends BatchAggregator {
         super(model);
         queues = Reflection.value(Model.class, "jobsDb", model);
         requests = queues.get(Model.DEFAULT_DATA_QUEUE);
+        taking = Reflection.value(Model.class, "lock", model);
     }
 
     /** Answers all requests that wait for a model without workers. */
@@ -58,33 +61,41 @@ final class Batches extends BatchAggregator {
     public void pollBatch(String worker, WorkerState state) throws InterruptedException {
         taken = 0;
         LinkedBlockingDeque<Job> commands = queues.get(worker);
-        Job job = commands == null ? null : commands.poll();
-        if (job == null) {
-            job = take();
+        Job command = commands == null ? null : commands.poll();
+        if (command != null) {
+            jobs.put(command.getJobId(), command);
         }
-        jobs.put(job.getJobId(), job);
-        if (isForBatch(job)) {
-            while (jobs.size() < model.getBatchSize() && (job = requests.poll()) != null) {
-                if (!isForBatch(job)) {
-                    requests.addFirst(job);
-                    break;
-                }
-                jobs.put(job.getJobId(), job);
-            }
-            tellTaken();
-        }
-    }
-
-    private Job take() throws InterruptedException {
-        Job job = null;
-        while (job == null) {
+        while (jobs.isEmpty()) {
             if (isRetired && (!isLast || requests.isEmpty())) {
                 Thread.sleep(TELL_MS);
                 throw new InterruptedException("The worker is retired.");
             }
-            job = requests.poll(LOOK_MS, TimeUnit.MILLISECONDS);
+            // One worker at a time: two would share what one can take at once.
+            if (taking.tryLock(LOOK_MS, TimeUnit.MILLISECONDS)) {
+                try {
+                    take(requests.poll(LOOK_MS, TimeUnit.MILLISECONDS));
+                } finally {
+                    taking.unlock();
+                }
+            }
         }
-        return job;
+    }
+
+    /** Takes a request, and those behind it that fit in a batch with it. */
+    private void take(Job first) {
+        for (Job job = first; job != null; job = jobs.size() < model.getBatchSize() ? requests.poll() : null) {
+            if (!isForBatch(job) && job != first) {
+                requests.addFirst(job);
+                break;
+            }
+            jobs.put(job.getJobId(), job);
+            if (!isForBatch(job)) {
+                break;
+            }
+        }
+        if (first != null) {
+            tellTaken();
+        }
     }
 
     private static boolean isForBatch(Job job) {

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PICTURES, Service
+from conftest import PICTURES, Gateway, Service
 from PIL import Image
 from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
@@ -41,19 +41,32 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
+def origin(request: pytest.FixtureRequest, service: Service) -> str:
+    """Where the page is: at scripts/serve, and for what is marked with both_origins also at the gateway."""
+    if getattr(request, "param", "serve") == "gateway":
+        gateway: Gateway = request.getfixturevalue("gateway")
+        return gateway.address
+    return service.settings["cors_allowed_origin"]
+
+
+both_origins = pytest.mark.parametrize("origin", ["serve", "gateway"], indirect=True)
+
+
+@pytest.fixture
+def page(browser: Browser, origin: str) -> Iterator[Page]:
     """The page, freshly opened; in the end nothing may stand on its console."""
     complaints: list[str] = []
     opened = browser.new_page()
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(service.settings["cors_allowed_origin"])
+    opened.goto(origin)
     yield opened
     opened.close()
     # The browser itself reports each answer of 400 and 503; nothing else may be said.
     assert [text for text in complaints if "400 (Bad Request)" not in text and "503 (" not in text] == []
 
 
+@both_origins
 @pytest.mark.parametrize("digit", range(10))
 def test_a_chosen_picture_is_read(digit: int, page: Page) -> None:
     page.get_by_label("Picture", exact=True).set_input_files(PICTURES[digit])
@@ -104,7 +117,9 @@ def draw(page: Page, strokes: list[list[tuple[float, float]]], hand: str = "plai
         page.mouse.up()
 
 
-@pytest.mark.parametrize("hand", HANDS)
+@pytest.mark.parametrize(
+    ("hand", "origin"), [*((hand, "serve") for hand in HANDS), ("plain", "gateway")], indirect=["origin"]
+)
 @pytest.mark.parametrize("digit", range(10))
 def test_a_drawn_digit_is_read(digit: int, hand: str, page: Page) -> None:
     draw(page, DIGITS[digit], hand)
@@ -112,9 +127,10 @@ def test_a_drawn_digit_is_read(digit: int, hand: str, page: Page) -> None:
     expect(page.locator("#time")).to_contain_text("ms")
 
 
-def test_a_digit_is_drawn_with_a_finger(browser: Browser, service: Service) -> None:
+@both_origins
+def test_a_digit_is_drawn_with_a_finger(browser: Browser, origin: str) -> None:
     page = browser.new_page(viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True)
-    page.goto(service.settings["cors_allowed_origin"])
+    page.goto(origin)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     box = page.locator("#pad").bounding_box()
     assert box
@@ -152,6 +168,7 @@ def test_doubt_is_shown_as_doubt(page: Page) -> None:
     expect(page.locator("#doubt")).to_have_text("")
 
 
+@both_origins
 def test_what_the_net_saw_is_shown_when_it_is_asked_for(page: Page) -> None:
     page.get_by_label("Picture", exact=True).set_input_files(PICTURES[8])
     expect(page.locator("#digit")).to_have_text("8")
@@ -160,6 +177,7 @@ def test_what_the_net_saw_is_shown_when_it_is_asked_for(page: Page) -> None:
     page.wait_for_function("blank => document.getElementById('seen').toDataURL() !== blank", arg=blank)
 
 
+@both_origins
 def test_a_picture_may_be_dropped_or_pasted(page: Page) -> None:
     for event, field, digit in (("drop", "dataTransfer", 4), ("paste", "clipboardData", 6)):
         content = base64.b64encode(PICTURES[digit].read_bytes()).decode()
@@ -178,6 +196,7 @@ def test_a_picture_may_be_dropped_or_pasted(page: Page) -> None:
         expect(page.locator("#digit")).to_have_text(str(digit))
 
 
+@both_origins
 def test_a_large_photo_is_reduced_before_it_is_sent(page: Page, tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(200, 256, (3000, 4000, 3), np.uint8)
     photo[600:2400, 1900:2100] = 30
@@ -187,6 +206,7 @@ def test_a_large_photo_is_reduced_before_it_is_sent(page: Page, tmp_path: Path) 
     expect(page.locator("#digit")).to_have_text("1", timeout=20_000)
 
 
+@both_origins
 def test_a_file_that_is_no_picture_is_refused_with_the_sentence_of_the_service(page: Page, tmp_path: Path) -> None:
     page.get_by_label("Picture", exact=True).set_input_files(PICTURES[2])
     expect(page.locator("#digit")).to_have_text("2")
@@ -200,6 +220,7 @@ def test_a_file_that_is_no_picture_is_refused_with_the_sentence_of_the_service(p
     expect(page.get_by_role("alert")).to_have_text("")
 
 
+@both_origins
 def test_a_picture_that_is_too_large_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
     large = tmp_path / "large.png"
     large.write_bytes(bytes(8_400_000))
@@ -218,6 +239,7 @@ def test_a_service_that_is_gone_is_named(browser: Browser, start_service: Callab
     page.close()
 
 
+@both_origins
 def test_a_busy_service_is_asked_again(page: Page) -> None:
     answers = iter([503, 503])
 
@@ -275,18 +297,20 @@ def test_an_older_answer_never_covers_a_newer_one(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("9")
 
 
-def test_the_page_needs_nothing_from_other_origins(browser: Browser, service: Service) -> None:
+@both_origins
+def test_the_page_needs_nothing_from_other_origins(browser: Browser, service: Service, origin: str) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(service.settings["cors_allowed_origin"])
+    page.goto(origin)
     page.get_by_label("Picture", exact=True).set_input_files(PICTURES[5])
     expect(page.locator("#digit")).to_have_text("5")
-    own = (service.settings["cors_allowed_origin"], service.settings["inference_address"], "blob:")
+    own = (origin, service.settings["inference_address"], "blob:")
     assert [url for url in asked if not url.startswith(own)] == []
     page.close()
 
 
+@both_origins
 def test_several_pictures_make_a_table_that_can_be_saved(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "=bad, one.png"
     bad.write_text("no picture")
@@ -317,11 +341,12 @@ def test_a_drawing_is_kept_when_the_pad_is_cleared(page: Page) -> None:
     expect(page.locator("#rows tr").first).to_contain_text("7")
 
 
+@both_origins
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1200])
-def test_the_page_is_accessible(width: int, scheme: Scheme, browser: Browser, service: Service) -> None:
+def test_the_page_is_accessible(width: int, scheme: Scheme, browser: Browser, origin: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
-    page.goto(service.settings["cors_allowed_origin"])
+    page.goto(origin)
     assert Axe().run(page).response["violations"] == []
     page.get_by_label("Picture", exact=True).set_input_files([PICTURES[2], PICTURES[3]])
     expect(page.locator("#digit")).to_have_text("3")
@@ -334,10 +359,11 @@ def test_the_page_is_accessible(width: int, scheme: Scheme, browser: Browser, se
     page.close()
 
 
-def test_the_first_view_is_small(browser: Browser, service: Service) -> None:
+@both_origins
+def test_the_first_view_is_small(browser: Browser, origin: str) -> None:
     page = browser.new_page()
     sizes: list[int] = []
     page.on("response", lambda response: sizes.append(len(response.body())))
-    page.goto(service.settings["cors_allowed_origin"], wait_until="networkidle")
+    page.goto(origin, wait_until="networkidle")
     assert 0 < sum(sizes) < 60_000
     page.close()
