@@ -123,12 +123,10 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
         happens("no digits")
         with sending(inference, strange):
             time.sleep(20)
-        happens("all workers killed")
-        kill_workers(service)
-        load(32, 15)
-        happens("and one more")
-        kill_workers(service, 1)
-        load(32, 10)
+        happens("two of three workers killed, twice")
+        for _ in range(2):
+            kill_workers(service, 2)
+            load(32, 15)
         happens("2000 clients")
         load(2000, 20)
         happens("all is well")
@@ -172,8 +170,8 @@ def run_wrk(address: str, folder: Path, clients: int, seconds: int) -> None:
         raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
 
 
-def kill_workers(service: psutil.Process, count: int | None = None) -> None:
-    """End the processes that read pictures, or so many of them, as a lack of memory does."""
+def kill_workers(service: psutil.Process, count: int) -> None:
+    """End so many of the processes that read pictures, as a lack of memory does."""
     family = service.children(recursive=True)
     workers = [each for each in family if any("model_service_worker" in word for word in each.cmdline())]
     for worker in workers[:count]:

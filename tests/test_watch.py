@@ -140,11 +140,11 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def busy(prometheus: str, service: Service) -> Iterator[str]:
-    """The same, while the service gets requests of every kind, and when the figures of 30 minutes are there."""
+    """The same, while the service gets requests of every kind, and when the figures of drift are there."""
     pixels = read_test()[0][:500, 0].numpy()
     inference = service.settings["inference_address"]
     with sending(inference, make_good(pixels)), sending(inference, list(make_bad().values())):
-        poll(lambda: bool(query(prometheus, "digits:refused:ratio30m")))
+        poll(lambda: bool(query(prometheus, "digits:refused:ratio30m and on () digits:doubted:ratio1d")), 60)
         yield prometheus
 
 
