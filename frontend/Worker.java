@@ -34,6 +34,11 @@ final class Worker extends WorkerThread {
         }
     }
 
+    /** Tells whether TorchServe starts the worker no more, and it is not just being started for the last time. */
+    boolean isGivenUp() {
+        return !isActive && !isHealthy();
+    }
+
     /** Lets the worker end after the batch in its hands, or when no request waits any more. */
     void retire(boolean isLast) {
         if (getState() == WorkerState.WORKER_MODEL_LOADED) {

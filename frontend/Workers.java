@@ -110,7 +110,7 @@ final class Workers extends WorkLoadManager {
     /** Tells whether a worker is not started again, or need not be: the first time it must load the model. */
     private boolean isGivenUp(WorkerThread worker, Model model) {
         boolean hasFailed = worker.getState() == WorkerState.WORKER_STOPPED;
-        return !worker.isHealthy() || hasFailed && !loaded.contains(model.getVersion());
+        return hasFailed && !loaded.contains(model.getVersion()) || ((Worker) worker).isGivenUp();
     }
 
     private void tell(Model model, String served) {

@@ -20,7 +20,7 @@ DASHBOARD = ROOT / "docker" / "grafana" / "digits.json"
 RATE_S = 5
 COLUMNS = 3
 # What fits in a line of a legend.
-LEGEND_LETTERS = 60
+LEGEND_LETTERS = 68
 RED = "#b3261e"
 COLOURS = (BLUE, ORANGE, "#2f9e5b", "#7b4fb5", "#0f8b8d", "#c2528b", "#a08a00", "#5b4636", GREY, RED)
 UNITS = {"reqps": "requests/s", "cps": "a second", "ms": "ms", "percentunit": "", "short": ""}

@@ -35,6 +35,7 @@ PANELS = (
     *("Doubted", "Digits", "Confidence"),
     *("Workers", "Queue", "Requests in a batch"),
 )
+DRAWN = ROOT / "docs" / "dashboard.png"
 # Before the first event and after the last.
 MARGIN_S = 15
 
@@ -43,20 +44,21 @@ def main() -> int:
     """Return 0 when the picture was drawn, 1 with a sentence if it could not be."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse", description=__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG, help="the service's configuration (%(default)s)")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "dashboard.png", help="(%(default)s)")
+    parser.add_argument("--picture", type=Path, default=DRAWN, help="where to draw it (%(default)s)")
     options = parser.parse_args()
     for program in ("prometheus", "wrk"):
         if not shutil.which(program):
             print(f"{program} is missing: install it first (Debian: apt install {program}).", file=sys.stderr)
             return 1
-    config = read_config(options.config)
     try:
+        config = read_config(options.config)
         with (
             tempfile.TemporaryDirectory() as scratch,
             serving(options.config) as service,
             run_prometheus(config["metrics_address"].removeprefix("http://"), Path(scratch), free_port()) as prometheus,
         ):
-            start_s = int(time.time()) + 1
+            # The first look of Prometheus is over by then.
+            start_s = int(time.time()) + 2
             events = rehearse(config, service, Path(scratch))
             end_s = int(time.time())
             options.picture.write_bytes(draw(prometheus, PANELS, start_s, end_s, events))
@@ -121,12 +123,10 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
         happens("no digits")
         with sending(inference, strange):
             time.sleep(20)
-        happens("all workers killed")
-        kill_workers(service)
-        load(32, 15)
-        happens("and one more")
-        kill_workers(service, 1)
-        load(32, 10)
+        happens("two of three workers killed, twice")
+        for _ in range(2):
+            kill_workers(service, 2)
+            load(32, 15)
         happens("2000 clients")
         load(2000, 20)
         happens("all is well")
@@ -160,14 +160,18 @@ def sending(address: str, mixture: Sequence[Request]) -> Iterator[None]:
 
 
 def run_wrk(address: str, folder: Path, clients: int, seconds: int) -> None:
-    """Let so many clients send the pictures of the folder as fast as they are answered."""
+    """Let so many clients send the pictures of the folder as fast as they are answered. Raises ServiceError."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(ROOT / "scripts" / "rehearse.lua"), address + PREDICTIONS]
-    subprocess.run(command, env=os.environ | {"PICTURES": str(folder)}, check=True, stdout=subprocess.DEVNULL)
+    run = subprocess.run(
+        command, env=os.environ | {"PICTURES": str(folder)}, capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
 
 
-def kill_workers(service: psutil.Process, count: int | None = None) -> None:
-    """End the processes that read pictures, or so many of them, as a lack of memory does."""
+def kill_workers(service: psutil.Process, count: int) -> None:
+    """End so many of the processes that read pictures, as a lack of memory does."""
     family = service.children(recursive=True)
     workers = [each for each in family if any("model_service_worker" in word for word in each.cmdline())]
     for worker in workers[:count]:

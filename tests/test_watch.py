@@ -140,7 +140,7 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def busy(prometheus: str, service: Service) -> Iterator[str]:
-    """The same, while the service gets requests of every kind, and when it has figures of half an hour and of a day."""
+    """The same, while the service gets requests of every kind, and when the figures of drift are there."""
     pixels = read_test()[0][:500, 0].numpy()
     inference = service.settings["inference_address"]
     with sending(inference, make_good(pixels)), sending(inference, list(make_bad().values())):
