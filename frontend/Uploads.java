@@ -34,7 +34,7 @@ final class Uploads extends ChannelInboundHandlerAdapter {
     private static final int SPARE_PLACES = 64;
 
     /** What parts of a path lie between, a model's name among them. */
-    private static final Pattern SEPARATORS = Pattern.compile("[/:?]");
+    static final Pattern SEPARATORS = Pattern.compile("[/:?]");
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {

@@ -58,7 +58,7 @@ final class Watch extends ChannelDuplexHandler {
     public void channelRead(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
             isAsked = true;
-            String[] parts = ((HttpRequest) message).uri().split("[/?]", 3);
+            String[] parts = Uploads.SEPARATORS.split(((HttpRequest) message).uri(), 3);
             endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
             arrived = 0;
         }

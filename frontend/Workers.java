@@ -2,7 +2,6 @@ import io.netty.channel.EventLoopGroup;
 import java.net.HttpURLConnection;
 import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -25,15 +24,6 @@ import org.pytorch.serve.wlm.WorkerThread;
  * <p>TorchServe's own kills it at once, and what it works on is answered with an error or not at all.
  */
 final class Workers extends WorkLoadManager {
-    /** What is told of each version. */
-    private static final List<String> GAUGES =
-            List.of(
-                    "digit_ready_workers",
-                    "digit_min_workers",
-                    "digit_waiting_requests",
-                    "digit_queue_places",
-                    "digit_is_default");
-
     private final Map<ModelVersionName, List<WorkerThread>> workers =
             Reflection.value(WorkLoadManager.class, "workers", this);
     private final ConfigManager config;
@@ -92,7 +82,7 @@ final class Workers extends WorkLoadManager {
         if (own.isEmpty()) {
             Batches.refuseAll(model);
             // It may be gone for good, and look() no longer sees it.
-            GAUGES.forEach(name -> Metrics.tell(name, 0, model.getVersion()));
+            tellGauges(model.getVersion(), 0, 0, 0, 0, false);
         }
     }
 
@@ -117,17 +107,13 @@ final class Workers extends WorkLoadManager {
         boolean isServed = model.getVersion().equals(served);
         List<WorkerThread> own = getWorkers(model.getModelVersionName());
         long ready = own.stream().filter(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED).count();
-        Iterator<String> names = GAUGES.iterator();
-        for (long value :
-                new long[] {
-                    ready,
-                    model.getMinWorkers(),
-                    model.getPendingRequestsInJobQueue(),
-                    model.getJobQueueRemainingCapacity(),
-                    isServed ? 1 : 0
-                }) {
-            Metrics.tell(names.next(), value, model.getVersion());
-        }
+        tellGauges(
+                model.getVersion(),
+                ready,
+                model.getMinWorkers(),
+                model.getPendingRequestsInJobQueue(),
+                model.getJobQueueRemainingCapacity(),
+                isServed);
         if (ready > 0) {
             loaded.add(model.getVersion());
         }
@@ -137,5 +123,14 @@ final class Workers extends WorkLoadManager {
             Batches.refuseAll(model);
             System.exit(1);
         }
+    }
+
+    private static void tellGauges(
+            String version, long ready, int least, int waiting, int places, boolean isServed) {
+        Metrics.tell("digit_ready_workers", ready, version);
+        Metrics.tell("digit_min_workers", least, version);
+        Metrics.tell("digit_waiting_requests", waiting, version);
+        Metrics.tell("digit_queue_places", places, version);
+        Metrics.tell("digit_is_default", isServed ? 1 : 0, version);
     }
 }

@@ -28,9 +28,8 @@ class DigitHandler(BaseHandler):
         """Load the net, and the confidence from which an answer counts as certain, from the archive."""
         super().initialize(context)
         read_in_large_pieces()
-        # Metrics reach the front end by way of the log; a line for every batch besides takes time.
+        # A line for every batch takes time.
         logging.getLogger().setLevel(logging.WARNING)
-        logging.getLogger("ts.metrics").setLevel(logging.INFO)
         settings = self.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
         torch.set_num_threads(settings["threads"])

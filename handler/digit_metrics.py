@@ -24,8 +24,11 @@ class Tally:
         self.metrics, self.version = metrics, version
         self.lock = threading.Lock()
         self.counts: Counter[tuple[str, ...]] = Counter()
-        # TorchServe's line of its own for every batch costs as much as reading ten pictures.
-        logging.getLogger("ts.metrics.caching_metric").addFilter(lambda line: "]PredictionTime." not in line.msg)
+        # Metrics reach the front end by way of the log.
+        log = logging.getLogger("ts.metrics.caching_metric")
+        log.setLevel(logging.INFO)
+        # TorchServe's own for every batch costs as much as reading ten pictures.
+        log.addFilter(lambda line: "]PredictionTime." not in line.msg)
         threading.Thread(target=self.tell_for_ever, daemon=True).start()
 
     def add(self, answers: list[Answer | BadImage]) -> None:

@@ -91,11 +91,19 @@ def running(address: str) -> Iterator[None]:
         return
     if address != read_config(CONFIG)["inference_address"]:
         raise ServiceError(f"No service answers at {address}: start it with scripts/serve.")
-    service = subprocess.Popen([ROOT / "scripts" / "serve"], stdout=subprocess.PIPE, text=True)
+    with serving(CONFIG):
+        yield
+
+
+@contextmanager
+def serving(config: Path) -> Iterator[psutil.Process]:
+    """Have a service of our own while the context lasts. Raises ServiceError."""
+    command = [str(ROOT / "scripts" / "serve"), "--config", str(config)]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
             raise ServiceError("The service did not start.")
-        yield
+        yield psutil.Process(service.pid)
     finally:
         service.terminate()
         service.wait()
@@ -103,12 +111,12 @@ def running(address: str) -> Iterator[None]:
 
 def measure_load(address: str, picture: Path, digit: int, seconds: float, rounds: int) -> dict[int, Point]:
     """Return the medians over the rounds for each number of clients."""
-    run_wrk(address, picture, digit, 64, seconds)
+    measure_point(address, picture, digit, 64, seconds)
     points: dict[int, list[Point]] = {clients: [] for clients in CLIENTS}
     with tqdm(total=rounds * len(CLIENTS), unit="point", leave=False, disable=None) as bar:
         for _ in range(rounds):
             for clients in CLIENTS:
-                points[clients].append(run_wrk(address, picture, digit, clients, seconds))
+                points[clients].append(measure_point(address, picture, digit, clients, seconds))
                 bar.update()
     return {
         clients: {
@@ -119,17 +127,24 @@ def measure_load(address: str, picture: Path, digit: int, seconds: float, rounds
     }
 
 
-def run_wrk(address: str, picture: Path, digit: int, clients: int, seconds: float) -> Point:
-    """Return one point, measured with wrk."""
-    environment = os.environ | {"PICTURE": str(picture), "DIGIT": str(digit)}
+def run_wrk(script: str, address: str, clients: int, seconds: float, **environment: str) -> str:
+    """Let so many clients do what a script of wrk says, and return what it prints. Raises ServiceError."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
-    command += ["-s", str(ROOT / "scripts" / "bench.lua"), address + PREDICTIONS]
-    before = sum_cpu_seconds()
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    used = sum_cpu_seconds() - before
-    results = [line for line in run.stdout.splitlines() if line.startswith("RESULT ")]
-    if not results:
+    command += ["-s", str(ROOT / "scripts" / script), address + PREDICTIONS]
+    run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if run.returncode:
         raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
+    return run.stdout
+
+
+def measure_point(address: str, picture: Path, digit: int, clients: int, seconds: float) -> Point:
+    """Return one point, measured with wrk."""
+    before = sum_cpu_seconds()
+    printed = run_wrk("bench.lua", address, clients, seconds, PICTURE=str(picture), DIGIT=str(digit))
+    used = sum_cpu_seconds() - before
+    results = [line for line in printed.splitlines() if line.startswith("RESULT ")]
+    if not results:
+        raise ServiceError(f"wrk failed: {printed.strip()}")
     point: Point = json.loads(results[0].removeprefix("RESULT "))
     point["rate"] = point["requests"] / point["seconds"]
     point["cpu_ms"] = 1e3 * used / max(1, point["requests"])

@@ -86,7 +86,7 @@ def status(config: dict[str, str], session: requests.Session, rollout: "Rollout"
     except ServiceError as error:
         found["problem"] = str(error)
     found["versions"] = [describe(version, each) for version, each in sorted(versions.items())]
-    found["archives"] = [str(read_version(file)) for file in rollout.archives()]
+    found["archives"] = [file.stem.removeprefix(f"{MODEL}-") for file in rollout.archives()]
     return found
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import requests
-from service import EXAMPLES, MODEL, PREDICTIONS, ServiceError, ask, log_folder
+from service import EXAMPLES, MODEL, PREDICTIONS, ServiceError, ask, log_folder, patiently, send
 
 # Seconds for a worker to load the model, and for the service to answer: it waits for what workers have in hand.
 LOAD_TIMEOUT_S = 120
 ANSWER_TIMEOUT_S = 90
 POLL_S = 0.1
-BUSY_TRIES = 5
 
 # How TorchServe describes a version of the model, or a worker.
 Description = dict[str, Any]
@@ -24,18 +24,9 @@ Description = dict[str, Any]
 
 def manage(config: dict[str, str], session: requests.Session, method: str, path: str = "", **told: str | int) -> Any:  # noqa: ANN401
     """Send a request for the model, or for a path below it, and return the JSON of the answer. Raises ServiceError."""
-    address = config["management_address"]
-    url = f"{address}/models/{MODEL}{path}" if method != "POST" else f"{address}/models"
-    try:
-        response = session.request(method, url, params=told, timeout=ANSWER_TIMEOUT_S)
-        answer = response.json()
-    except requests.ConnectionError as cause:
-        raise ServiceError(f"No service answers at {address}: start it with scripts/serve.") from cause
-    except requests.RequestException as cause:
-        raise ServiceError(f"{address} cannot be asked: {cause}.") from cause
-    if not response.ok:
-        raise ServiceError(str(answer.get("message", answer)), response.status_code)
-    return answer
+    # A new version is not below the model: its archive says what it is of.
+    whole = "/models" if method == "POST" else f"/models/{MODEL}{path}"
+    return send(session, method, config["management_address"], whole, ANSWER_TIMEOUT_S, params=told)
 
 
 def list_versions(config: dict[str, str], session: requests.Session) -> tuple[str, dict[str, Description]]:
@@ -93,27 +84,16 @@ def check_pictures(
     Several times means many at once, so that all workers have read some.
     """
     path = f"{PREDICTIONS}/{version}".rstrip("/")
-    contents = {digit: picture.read_bytes() for digit, picture in EXAMPLES.items()}
+    contents = {digit: EXAMPLES[digit].read_bytes() for digit in digits}
 
     def check(digit: int) -> float:
-        for _ in range(BUSY_TRIES):
-            begin = time.monotonic()
-            try:
-                answer = ask(config["inference_address"], path, contents[digit], session)
-                break
-            except ServiceError as error:
-                busy = error
-                if not error.is_busy:
-                    raise
-                time.sleep(1)
-        else:
-            raise busy
+        begin = time.monotonic()
+        answer = patiently(partial(ask, config["inference_address"], path, contents[digit], session))
         if answer.get("digit") != digit:
-            raise ServiceError(
-                f"{EXAMPLES[digit].name} was read as {answer.get('digit')}: weights and code do not fit."
-            )
+            found = answer.get("digit")
+            raise ServiceError(f"{EXAMPLES[digit].name} was read as {found}: weights and code do not fit.")
         return 1000 * (time.monotonic() - begin)
 
     with ThreadPoolExecutor(8) as clients:
-        took = sorted(clients.map(check, [*digits] * times))
+        took = sorted(clients.map(check, [*contents] * times))
     return took[len(took) // 2]

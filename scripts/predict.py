@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,15 +17,13 @@ from typing import Any, TextIO
 
 import requests
 from digit_image import SUFFIXES
-from service import CONFIG, ServiceError, ask, predict, read_config
+from service import CONFIG, ServiceError, ask, patiently, predict, read_config
 from tqdm import tqdm
 
 COLUMNS = ("file", "digit", "confidence", "certain", "error")
 # Requests under way at once, and what one holds at most. A larger file goes alone.
 REQUESTS = 6
 FILES, FILE_BYTES = 64, 2_000_000
-# Seconds to wait when the service has too much to do, each time twice as long as before.
-WAITS_S = (0.5, 1, 2, 4, 8)
 
 # What is known of a file: a value for each of COLUMNS.
 Answer = dict[str, Any]
@@ -133,18 +130,6 @@ def read_group(group: list[Path], address: str, session: requests.Session) -> li
                     raise
                 answers[path] = answer_of(path, {"error": str(error)})
     return [answers[path] for path in group]
-
-
-def patiently(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a call to the service returns; call again while it has too much to do. Raises ServiceError."""
-    for wait in WAITS_S:
-        try:
-            return call()
-        except ServiceError as error:
-            if not error.is_busy:
-                raise
-        time.sleep(wait)
-    return call()
 
 
 def answer_of(path: Path, prediction: dict[str, Any]) -> Answer:

@@ -5,10 +5,8 @@ pictures that are no digits. The curves are those of the dashboard's own queries
 """
 
 import argparse
-import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,12 +19,14 @@ from pathlib import Path
 
 import psutil
 import requests
+from bench import run_wrk, serving
 from dashboard import draw
+from management import manage
 from mnist import read_test
 from nondigits import make_nondigits
 from pictures import png
 from prometheus import PrometheusError, query_range, run_prometheus
-from service import CONFIG, MODEL, PREDICTIONS, ROOT, ServiceError, connect, read_config
+from service import CONFIG, PREDICTIONS, ROOT, ServiceError, connect, read_config
 from traffic import Request, make_bad, make_good
 
 PANELS = (
@@ -70,20 +70,6 @@ def main() -> int:
     return 0
 
 
-@contextmanager
-def serving(config: Path) -> Iterator[psutil.Process]:
-    """Have a service of our own, whose workers may be killed, while the context lasts. Raises ServiceError."""
-    command = [str(ROOT / "scripts" / "serve"), "--config", str(config)]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        if not any(line.startswith("Ctrl-C") for line in service.stdout or ()):
-            raise ServiceError("The service did not start.")
-        yield psutil.Process(service.pid)
-    finally:
-        service.terminate()
-        service.wait()
-
-
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody uses."""
     with socket.socket() as listener:
@@ -99,8 +85,8 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
     strange = [(PREDICTIONS, {"data": file}) for kind in make_nondigits(pixels, 50) for file in kind.uploads]
     for number in range(100):
         (folder / f"{number}.png").write_bytes(png(pixels[number]))
-    inference, management = config["inference_address"], config["management_address"]
-    load = partial(run_wrk, inference, folder)
+    inference = config["inference_address"]
+    load = partial(run_wrk, "rehearse.lua", inference, PICTURES=str(folder))
     events: dict[int, str] = {}
 
     def happens(event: str) -> None:
@@ -115,7 +101,7 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
             load(clients, 10)
         happens("one more worker")
         with connect(config) as session:
-            session.put(f"{management}/models/{MODEL}?min_worker=3&max_worker=3", timeout=60).raise_for_status()
+            manage(config, session, "PUT", min_worker=3, max_worker=3)
         load(64, 20)
         happens("broken uploads")
         with sending(inference, list(make_bad().values())):
@@ -125,7 +111,9 @@ def rehearse(config: dict[str, str], service: psutil.Process, folder: Path) -> d
             time.sleep(20)
         happens("two of three workers killed, twice")
         for _ in range(2):
-            kill_workers(service, 2)
+            # As a lack of memory does.
+            for worker in find_workers(service)[:2]:
+                worker.kill()
             load(32, 15)
         happens("2000 clients")
         load(2000, 20)
@@ -159,23 +147,10 @@ def sending(address: str, mixture: Sequence[Request]) -> Iterator[None]:
         client.join()
 
 
-def run_wrk(address: str, folder: Path, clients: int, seconds: int) -> None:
-    """Let so many clients send the pictures of the folder as fast as they are answered. Raises ServiceError."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s"]
-    command += ["-s", str(ROOT / "scripts" / "rehearse.lua"), address + PREDICTIONS]
-    run = subprocess.run(
-        command, env=os.environ | {"PICTURES": str(folder)}, capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
-
-
-def kill_workers(service: psutil.Process, count: int) -> None:
-    """End so many of the processes that read pictures, as a lack of memory does."""
+def find_workers(service: psutil.Process) -> list[psutil.Process]:
+    """Return the processes of a service that read pictures."""
     family = service.children(recursive=True)
-    workers = [each for each in family if any("model_service_worker" in word for word in each.cmdline())]
-    for worker in workers[:count]:
-        worker.kill()
+    return [each for each in family if any("model_service_worker" in word for word in each.cmdline())]
 
 
 def print_alerts(prometheus: str, start_s: int, end_s: int) -> None:

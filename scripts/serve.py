@@ -108,7 +108,8 @@ def check_ports(config: dict[str, str]) -> None:
     """Raise ServiceError if an address of the configuration is missing, malformed or taken."""
     names = ["inference_address", "management_address", "metrics_address"]
     # Without it no page is served.
-    names += [name for name in ("cors_allowed_origin",) if name in config]
+    if "cors_allowed_origin" in config:
+        names.append("cors_allowed_origin")
     addresses = {name: config.get(name, "") for name in names}
     for name in ("grpc_inference", "grpc_management"):
         addresses[f"{name}_port"] = f"http://{config.get(f'{name}_address')}:{config.get(f'{name}_port')}"

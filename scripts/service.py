@@ -3,6 +3,8 @@
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config.properties"
 MODEL = "mnist"
 PREDICTIONS = f"/predictions/{MODEL}"
+# Seconds to wait when the service has too much to do, each time twice as long as before.
+WAITS_S = (0.5, 1, 2, 4, 8)
 # A key that expires so soon is renewed at once.
 MARGIN = timedelta(seconds=1)
 # Pictures that a service which works reads right, by what they show.
@@ -103,13 +107,21 @@ def predict(address: str, picture: bytes, session: requests.Session, timeout_s: 
 
 def ask(address: str, path: str, body: bytes, session: requests.Session, timeout_s: float = 30) -> dict[str, Any]:
     """POST a body to a path of the inference API at http://host:port; return the JSON object. Raises ServiceError."""
+    kind = {"Content-Type": "application/octet-stream"}
+    return send(session, "POST", address, path, timeout_s, data=body, headers=kind)
+
+
+def send(
+    session: requests.Session,
+    method: str,
+    address: str,
+    path: str,
+    timeout_s: float,
+    **arguments: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Send a request to a path at http://host:port and return the JSON of the answer. Raises ServiceError."""
     try:
-        response = session.post(
-            address + path,
-            data=body,
-            headers={"Content-Type": "application/octet-stream"},
-            timeout=timeout_s,
-        )
+        response = session.request(method, address + path, timeout=timeout_s, **arguments)
     except requests.ConnectionError as cause:
         raise ServiceError(f"No service answers at {address}: start it with scripts/serve.") from cause
     except requests.Timeout as cause:
@@ -117,12 +129,25 @@ def ask(address: str, path: str, body: bytes, session: requests.Session, timeout
     except requests.RequestException as cause:
         raise ServiceError(f"{address} cannot be asked: {cause}.") from cause
     if response.status_code == requests.codes.request_entity_too_large:
-        raise ServiceError(f"The request has {len(body)} bytes, more than the service takes.", response.status_code)
+        sentence = f"The request has {len(arguments.get('data', b''))} bytes, more than the service takes."
+        raise ServiceError(sentence, response.status_code)
     try:
-        answer: dict[str, Any] = response.json()
+        answer = response.json()
     except requests.JSONDecodeError as cause:
         raise ServiceError(f"The service answered {response.status_code} without JSON.") from cause
     if not response.ok:
         sentence = answer.get("error") or answer.get("message") or f"status {response.status_code}"
         raise ServiceError(sentence, response.status_code)
     return answer
+
+
+def patiently(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a call to the service returns; call again while it has too much to do. Raises ServiceError."""
+    for wait in WAITS_S:
+        try:
+            return call()
+        except ServiceError as error:
+            if not error.is_busy:
+                raise
+        time.sleep(wait)
+    return call()

@@ -17,6 +17,7 @@ import requests
 from archive import read_version
 from conftest import PICTURES, ROOT, Service, poll, start, stop, write_config
 from load import load
+from rehearse import find_workers
 from service import read_config
 
 pytestmark = pytest.mark.server
@@ -232,12 +233,6 @@ def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callab
     poll(lambda: not any(process.is_running() for process in family))
 
 
-def find_workers(service: Service) -> list[psutil.Process]:
-    """Return the Python processes that read pictures."""
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    return [process for process in family if any("model_service_worker" in word for word in process.cmdline())]
-
-
 def is_told_ready(service: Service) -> bool:
     """Tell whether the metrics say that both workers are ready."""
     metrics = requests.get(service.settings["metrics_address"] + "/metrics", timeout=30).text
@@ -253,7 +248,7 @@ def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
 
     def has_ended() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
-            for worker in find_workers(running):
+            for worker in find_workers(psutil.Process(running.process.pid)):
                 worker.kill()
         return running.process.poll() is not None
 
@@ -265,7 +260,7 @@ def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
 def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
     running = start_service()
     poll(lambda: is_told_ready(running))
-    for worker in find_workers(running):
+    for worker in find_workers(psutil.Process(running.process.pid)):
         worker.kill()
     response = requests.post(running.predictions, data=PICTURES[7].read_bytes(), timeout=60)
     assert response.json()["digit"] == 7
