@@ -5,14 +5,15 @@ from itertools import islice
 
 import numpy as np
 import torch
+from ts.context import Context
+from ts.torch_handler.base_handler import BaseHandler
+
+from digit_attribution import attribute
 from digit_engine import build_engine
 from digit_image import BadImage
 from digit_metrics import Tally
 from digit_requests import Answer, Pixels, Request, Row, read_request, write_response
-from digit_saliency import saliency
 from digit_stream import read_in_large_pieces
-from ts.context import Context
-from ts.torch_handler.base_handler import BaseHandler
 
 DECIMALS = 6
 
@@ -70,10 +71,10 @@ class DigitHandler(BaseHandler):
         }
 
     def add_explanation(self, pixels: Pixels, answer: Answer) -> None:
-        """Add what the net saw of one picture, and which ink spoke for the digit, to its answer."""
-        spoke = saliency(self.model, torch.from_numpy(pixels).to(self.device), answer["digit"])
+        """Add the pixels that the net saw, and their attribution, to one picture's answer."""
+        attribution = attribute(self.model, torch.from_numpy(pixels).to(self.device), answer["digit"])
         answer["pixels"] = pixels[0].tolist()
-        answer["saliency"] = np.round(spoke.numpy().astype(np.float64), 4).tolist()
+        answer["saliency"] = np.round(attribution.numpy().astype(np.float64), 4).tolist()
 
     def postprocess(self, data: list[Request], answers: list[Answer | BadImage]) -> list[bytes]:
         """Turn n requests, and the answers to all their pictures in order, into n JSON texts."""

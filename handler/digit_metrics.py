@@ -6,10 +6,11 @@ import time
 from bisect import bisect_right
 from collections import Counter
 
-from digit_image import BadImage
-from digit_requests import Answer
 from ts.metrics.metric_cache_abstract import MetricCacheAbstract
 from ts.metrics.metric_type_enum import MetricTypes
+
+from digit_image import BadImage
+from digit_requests import Answer
 
 TELL_S = 1.0
 # A confidence at the border of two bands counts in the upper one.

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-from digit_image import MAX_MEGAPIXELS, SIDE_PX, BadImage, count_megapixels, find_digit, open_picture, read_picture
 from numpy.typing import NDArray
+
+from digit_image import MAX_MEGAPIXELS, SIDE_PX, BadImage, count_megapixels, find_digit, open_picture, read_picture
 
 MAX_PICTURES = 1024
 BINARY_HEADER = "inference-header-content-length"

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from digit_image import SIDE_PX
-from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
 from torch import Tensor
 from torch.nn import functional
+
+from digit_image import SIDE_PX
+from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
 
 # What bfloat16 is less sure of than this is read once more in float32. It changes probabilities by 0.02 at most, so
 # that the digit is always that of float32.

@@ -6,9 +6,10 @@ import zlib
 
 import cv2
 import numpy as np
-from digit_ink import INK_SHARE, NoInkError, cut_out, extent, find_ink, keep_digit, stroke_width, two_levels
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from digit_ink import INK_SHARE, NoInkError, cut_out, extent, find_ink, keep_digit, stroke_width, two_levels
 
 MAX_UPLOAD_BYTES = 8 * 1_048_576
 MAX_MEGAPIXELS = 25

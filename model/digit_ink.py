@@ -2,8 +2,9 @@
 
 import cv2
 import numpy as np
-from digit_ruling import erase_ruling
 from numpy.typing import NDArray
+
+from digit_ruling import erase_ruling
 
 # Brightness steps of 255 that ink must differ from its background, and multiples of the picture's noise.
 LEAST_CONTRAST = 16.0

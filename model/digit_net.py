@@ -1,8 +1,12 @@
 """The convolutional net that turns 28x28 pixels into ten logits."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+WEIGHTS = Path(__file__).with_name("digit_net.pt")
 
 # Mean and standard deviation of the 60,000 MNIST training pictures, in pixel values 0..255.
 PIXEL_MEAN = 33.3184
@@ -31,6 +35,13 @@ class DigitNet(nn.Module):
         maps = functional.relu(functional.max_pool2d(self.conv2(maps), 2))
         features = functional.relu(self.fc1(torch.flatten(maps, 1)))
         return self.fc2(features)
+
+
+def load_net() -> DigitNet:
+    """Return the net with the shipped weights, for evaluation."""
+    net = DigitNet().eval()
+    net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
+    return net
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
-from conftest import PICTURES
+from tests.services import EXAMPLES
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def ask(connection: http.client.HTTPConnection, path: str, digit: int) -> str:
                 connection.connect()
             except ConnectionError:
                 return "refused"
-        connection.request("POST", path, PICTURES[digit].read_bytes())
+        connection.request("POST", path, EXAMPLES[digit].read_bytes())
         response = connection.getresponse()
         text = response.read().decode()
     except (OSError, http.client.HTTPException) as problem:

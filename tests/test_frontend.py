@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from operate.config import ROOT
 
 
 def has_jdk_17() -> bool:

@@ -1,20 +1,11 @@
-"""The shipped net, and how many pictures a net reads right."""
-
-from pathlib import Path
+"""How many pictures a net reads right."""
 
 import torch
-from digit_net import DigitNet
 from torch import Tensor
 
-WEIGHTS = Path(__file__).parent.parent / "model" / "digit_net.pt"
+from digit_net import DigitNet
+
 BATCH = 1_000
-
-
-def load_net() -> DigitNet:
-    """Return the net with the shipped weights."""
-    net = DigitNet().eval()
-    net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    return net
 
 
 @torch.inference_mode()

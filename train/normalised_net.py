@@ -1,9 +1,10 @@
 """The net as it is trained: DigitNet with batch normalisation, which folds into DigitNet's own weights afterwards."""
 
 import torch
-from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet
 from torch import Tensor, nn
 from torch.nn import functional
+
+from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet
 
 DROPOUT = 0.4
 

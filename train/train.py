@@ -10,17 +10,18 @@ from typing import cast
 
 import torch
 import torchvision
-from accuracy import WEIGHTS, accuracy
-from augment import augment, bend, damage
-from digit_net import DigitNet, has_bfloat16
-from mnist import read_test, read_training, split
-from normalised_net import NormalisedNet, fold
-from strangers import strangers
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
+
+from digit_net import WEIGHTS, DigitNet, has_bfloat16
+from train.accuracy import accuracy
+from train.augment import augment, bend, damage
+from train.mnist import read_test, read_training, split
+from train.normalised_net import NormalisedNet, fold
+from train.outliers import strangers
 
 EPOCHS = 80
 QUICK_EPOCHS = 12

@@ -1,0 +1,51 @@
+"""Load on a service: many clients of wrk, or one client that sends a mixture of requests in turn."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+
+import requests
+
+from bench.traffic import Request
+from operate.client import Client, ServiceError
+
+PAUSE_S = 0.01
+
+
+def run_wrk(script: str, client: Client, clients: int, seconds: float, **environment: str) -> str:
+    """Run that many clients by a Lua script of this folder; return what wrk prints. Raises ServiceError."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    command += ["-s", str(Path(__file__).with_name(script)), client.inference + client.predictions]
+    run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
+    return run.stdout
+
+
+@contextmanager
+def send_in_turn(address: str, mixture: Sequence[Request]) -> Iterator[None]:
+    """Send these requests to http://host:port in turn, whatever the answers, while the context lasts."""
+    is_over = threading.Event()
+
+    def send() -> None:
+        with requests.Session() as session:
+            for path, (body, headers) in cycle(mixture):
+                if is_over.wait(PAUSE_S):
+                    return
+                try:
+                    session.post(address + path, data=body, headers=headers, timeout=30)
+                except requests.RequestException:
+                    # Such as a connection that is closed while a body that is too large is being sent.
+                    continue
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        sender.join()

@@ -1,0 +1,276 @@
+"""The figures of the report, each a small PNG file."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluate.corruptions import Hardship
+from evaluate.metrics import calibration_error, reliability, wilson
+from evaluate.predictions import REFUSED, Result, see
+
+BLUE, ORANGE, GREY, INK = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b"
+COLOURS = 48
+# A bin of fewer answers says nothing.
+FEWEST_ANSWERS = 10
+mpl.rc("font", size=9)
+mpl.rc("text", color=INK)
+mpl.rc("axes", titlesize=10, titleweight="bold", titlelocation="left", edgecolor="#c4c8ce", labelcolor=INK)
+mpl.rc("axes", grid=True, axisbelow=True)
+mpl.rc("axes.spines", top=False, right=False)
+mpl.rc("grid", color="#e8eaed")
+mpl.rc("xtick", color="#555b63")
+mpl.rc("ytick", color="#555b63")
+mpl.rc("legend", frameon=False)
+mpl.rc("figure", dpi=110)
+
+# The confidences (n,) of answers, and whether they were right.
+Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+def save(figure: Figure) -> bytes:
+    """Return a figure as a PNG file of few colours, which keeps it small."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12, facecolor="white")
+    small = io.BytesIO()
+    Image.open(file).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def share_right(result: Result) -> tuple[int, int]:
+    """Return how many pictures of digits were read right, and how many there are."""
+    pictures, answers = result
+    return int((pictures.digits == answers.digits).sum()), len(pictures.digits)
+
+
+def plot_accuracy(results: Sequence[Result]) -> bytes:
+    """Draw the accuracy of each set of digits with its 95 % interval."""
+    figure = Figure(figsize=(6.5, 0.9 + 0.42 * len(results)))
+    axes = figure.subplots()
+    for row, result in enumerate(results):
+        right, count = share_right(result)
+        low, high = wilson(right, count)
+        axes.plot([low, high], [row, row], color=BLUE, linewidth=5, alpha=0.3, solid_capstyle="round")
+        axes.plot(right / count, row, "o", color=BLUE, markersize=6)
+        axes.annotate(
+            f"{100 * right / count:.2f} %",
+            (right / count, row),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+        )
+    names = [f"{pictures.name}  (n = {len(pictures.digits):,})" for pictures, _ in results]
+    axes.set_yticks(range(len(results)), names)
+    axes.set_ylim(len(results) - 0.5, -0.75)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel("read right (bar: 95 % interval)")
+    axes.grid(axis="y", visible=False)
+    lowest = min(wilson(*share_right(result))[0] for result in results)
+    axes.set_xlim(max(0.0, lowest - 0.15 * (1 - lowest) - 0.001), 1 + 0.08 * (1 - lowest))
+    return save(figure)
+
+
+def plot_confusion(result: Result) -> bytes:
+    """Draw how often each digit was read as each; mistakes are coloured, the diagonal is not."""
+    pictures, answers = result
+    table = np.zeros((10, 10), int)
+    np.add.at(table, (pictures.digits[answers.answered], answers.digits[answers.answered]), 1)
+    mistakes = table * (1 - np.eye(10, dtype=int))
+    figure = Figure(figsize=(5.2, 4.9))
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(4, 1.6 * mistakes.max()))
+    for digit in range(10):
+        axes.add_patch(mpl.patches.Rectangle((digit - 0.5, digit - 0.5), 1, 1, color="#eef2f8"))
+        for read in range(10):
+            if table[digit, read]:
+                axes.text(
+                    read,
+                    digit,
+                    f"{table[digit, read]}",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color=BLUE if digit == read else INK,
+                )
+    axes.set_xticks(range(10))
+    axes.set_yticks(range(10))
+    axes.set_xticks(np.arange(9) + 0.5, minor=True)
+    axes.set_yticks(np.arange(9) + 0.5, minor=True)
+    axes.grid(visible=False)
+    axes.grid(which="minor")
+    axes.tick_params(which="both", length=0)
+    axes.set_xlabel("read as")
+    axes.set_ylabel("digit")
+    return save(figure)
+
+
+def plot_calibration(answers: dict[str, Judged]) -> bytes:
+    """Draw what share was right by confidence, for each named set, and below how many answers there are."""
+    figure = Figure(figsize=(5.2, 5.4))
+    diagram, counts_below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+    diagram.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    diagram.text(
+        0.18, 0.2, "as right as it says", rotation=45, transform_rotates_text=True, rotation_mode="anchor", color=GREY
+    )
+    for (name, (confidences, right)), colour in zip(answers.items(), (BLUE, ORANGE), strict=False):
+        counts, confident, correct = reliability(confidences, right)
+        used = np.nonzero(counts >= FEWEST_ANSWERS)[0]
+        shares = correct[used] / counts[used]
+        bounds = np.array([wilson(int(correct[place]), int(counts[place])) for place in used])
+        middle = confident[used] / counts[used]
+        error = calibration_error(confidences, right)
+        diagram.errorbar(
+            middle,
+            shares,
+            np.abs(bounds.T - shares),
+            color=colour,
+            marker="o",
+            markersize=4.5,
+            linewidth=1.4,
+            elinewidth=1,
+            alpha=0.9,
+            label=f"{name}: ECE {100 * error:.2f} %",
+        )
+        width = 0.4 / len(counts)
+        shift = width / 2 * (-1 if colour == BLUE else 1)
+        counts_below.bar((np.arange(len(counts)) + 0.5) / len(counts) + shift, counts, width, color=colour)
+    diagram.set_xlim(0, 1.01)
+    diagram.set_ylim(0, 1.02)
+    diagram.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    diagram.set_ylabel("read right (bar: 95 % interval)")
+    diagram.legend(loc="upper left")
+    counts_below.set_yscale("log")
+    counts_below.set_ylabel("answers")
+    counts_below.set_xlabel("confidence, 15 bins of equal width")
+    counts_below.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    return save(figure)
+
+
+def plot_confidences(digits: Result, others: Sequence[Result], threshold: float) -> bytes:
+    """Draw the confidences of digits and of each kind of other picture, one below the other, with the threshold."""
+    rows = [digits, *others]
+    figure = Figure(figsize=(6.5, 0.5 + 0.82 * len(rows)))
+    every = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (pictures, answers) in zip(every, rows, strict=True):
+        colour = BLUE if pictures.shows_digits else ORANGE
+        shares, edges = np.histogram(answers.confidences, 40, (0, 1))
+        axes.bar(edges[:-1], shares / len(answers.digits), 1 / 40, align="edge", color=colour, alpha=0.85)
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        axes.set_title(
+            f"{pictures.name}: {100 - 100 * answers.certain.mean():.1f} % doubted", fontsize=9, color=colour, pad=3
+        )
+        axes.set_yticks([])
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+    every[0].text(
+        threshold, 1.03, f"certain from {threshold:g}  ", transform=every[0].get_xaxis_transform(), ha="right"
+    )
+    every[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    every[-1].set_xlim(0, 1)
+    every[-1].set_xlabel("confidence (share of the pictures upwards; refused ones at 0 %)")
+    figure.subplots_adjust(hspace=0.75)
+    return save(figure)
+
+
+def plot_hardships(curves: Sequence[tuple[Hardship, Sequence[Result]]]) -> bytes:
+    """Draw a curve for each hardship, with one page at each level above it."""
+    figure = Figure(figsize=(9, 9.4))
+    for axes, (hardship, results) in zip(figure.subplots(3, 2).flat, curves, strict=True):
+        plot_curve(axes, hardship, results)
+    figure.subplots_adjust(hspace=0.95, wspace=0.2)
+    return save(figure)
+
+
+def plot_curve(axes: Axes, hardship: Hardship, results: Sequence[Result]) -> None:
+    """Draw which share was read right, and which with certainty, at each level of a hardship."""
+    places = np.arange(len(results))
+    right = np.array([share_right(result)[0] / share_right(result)[1] for result in results])
+    bounds = np.array([wilson(*share_right(result)) for result in results])
+    certain = np.array([answers.certain.mean() for _, answers in results])
+    wrong = np.array([(a.certain & (a.digits != p.digits)).mean() for p, a in results])
+    axes.fill_between(places, *bounds.T, color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(places, right, "o-", color=BLUE, markersize=4, label="read right")
+    axes.plot(places, certain, "s--", color=GREY, markersize=3, linewidth=1.1, label="certain")
+    axes.plot(places, wrong, "v-", color=ORANGE, markersize=3.5, linewidth=1.1, label="certain, yet wrong")
+    axes.set_ylim(-0.03, 1.04)
+    axes.set_xlim(-0.5, len(results) - 0.5)
+    axes.set_xticks(places, [str(level) for level in hardship.levels])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.set_xlabel(hardship.unit)
+    axes.set_title(hardship.title, pad=44)
+    for place, (pictures, _) in enumerate(results):
+        left = (place + 0.5 - 0.44) / len(results)
+        show(axes.inset_axes((left, 1.03, 0.88 / len(results), 0.26)), thumbnail(pictures.uploads[0], 72))
+    if hardship.title == "Rotation":
+        axes.legend(loc="lower center", fontsize=8)
+
+
+def thumbnail(upload: bytes, side_px: int) -> NDArray[np.uint8]:
+    """Return a picture file as (h, w) grey levels, its longer side reduced to side_px."""
+    picture = Image.open(io.BytesIO(upload)).convert("L")
+    picture.thumbnail((side_px, side_px))
+    return np.asarray(picture)
+
+
+def show(axes: Axes, picture: NDArray[np.uint8], colour: str = "#c4c8ce") -> None:
+    """Show (h, w) grey levels in a thin frame."""
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=1)
+
+
+def plot_mistakes(result: Result, count: int) -> bytes:
+    """Show the wrong answers of most confidence: the picture, what the net saw of it, and what it read."""
+    pictures, answers = result
+    wrong = np.nonzero(pictures.digits != answers.digits)[0]
+    worst = wrong[np.argsort(-answers.confidences[wrong], kind="stable")][:count]
+    columns = 6
+    rows = -(-len(worst) // columns)
+    figure = Figure(figsize=(9, 0.95 * rows))
+    # Every third column is a gap.
+    every = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 0.25] * columns)
+    for axes in every.flat:
+        axes.set_axis_off()
+    for place, index in enumerate(worst):
+        left, right = every[place // columns, 3 * (place % columns) : 3 * (place % columns) + 2]
+        show(left, thumbnail(pictures.uploads[index], 56))
+        left.set_axis_on()
+        seen = see(pictures.uploads[index])
+        if seen is not None:
+            show(right, seen[0], ORANGE if answers.certain[index] else "#c4c8ce")
+            right.set_axis_on()
+        read, digit = answers.digits[index], pictures.digits[index]
+        said = "refused" if read == REFUSED else f"{digit} read as {read}, {100 * answers.confidences[index]:.1f} %"
+        left.set_title(said, fontsize=8, weight="normal", pad=3)
+    figure.subplots_adjust(wspace=0.06, hspace=0.25)
+    return save(figure)
+
+
+def plot_nondigits(results: Sequence[Result], count: int) -> bytes:
+    """Show the first pictures of each kind that is no digit, with what they were read as."""
+    figure = Figure(figsize=(9, 1.3 * len(results)))
+    every = figure.subplots(len(results), count, squeeze=False)
+    for row, (pictures, answers) in zip(every, results, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        for axes, upload, read, confidence, certain in zip(
+            row, pictures.uploads, answers.digits, answers.confidences, answers.certain, strict=False
+        ):
+            axes.set_axis_on()
+            show(axes, thumbnail(upload, 48), ORANGE if certain else "#c4c8ce")
+            said = "refused" if read == REFUSED else f"{read}, {100 * confidence:.0f} %"
+            axes.set_title(said, fontsize=8, weight="normal", loc="center", pad=2, color=ORANGE if certain else INK)
+        row[0].text(0, 1.32, pictures.name, transform=row[0].transAxes, weight="bold", fontsize=9)
+    figure.subplots_adjust(wspace=0.1, hspace=0.6)
+    return save(figure)

@@ -1,0 +1,108 @@
+"""Labelled picture files, as somebody would upload them."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from digit_image import SUFFIXES
+from operate.config import OperatorError
+
+LABELS = "labels.csv"
+NO_DIGIT = -1
+
+
+class FolderError(OperatorError):
+    """Why a folder cannot be evaluated."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Picture files with the digit (0..9) of each, or NO_DIGIT all through for what is not one digit."""
+
+    name: str
+    uploads: list[bytes]
+    digits: NDArray[np.int64]
+
+    @property
+    def shows_digits(self) -> bool:
+        """Whether these are digits."""
+        return NO_DIGIT not in self.digits
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """Return (h, w) uint8 grey levels as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def read_folder(folder: Path, limit: int | None) -> list[PictureSet]:
+    """Return the first pictures of a folder as up to two sets: digits, and what is labelled otherwise.
+
+    The labels stand in labels.csv, columns file and label, or are the names of sub-folders. Raises FolderError.
+    """
+    labelled = read_labels(folder / LABELS) if (folder / LABELS).is_file() else list_classes(folder)
+    is_digit = [len(label) == 1 and label in "0123456789" for _, label in labelled]
+    sets = []
+    for digits, name in ((True, folder.resolve().name), (False, f"{folder.resolve().name}, not one digit")):
+        chosen = [pair for pair, known in zip(labelled, is_digit, strict=True) if known == digits][:limit]
+        if chosen:
+            uploads = [read_bytes(path) for path, _ in chosen]
+            known = np.array([int(label) if digits else NO_DIGIT for _, label in chosen])
+            sets.append(PictureSet(name, uploads, known))
+    return sets
+
+
+def read_labels(path: Path) -> list[tuple[Path, str]]:
+    """Return the files and labels of labels.csv; paths in it start at its folder. Raises FolderError."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise FolderError(f"{path} cannot be read: {reason}.") from cause
+    if not rows:
+        raise FolderError(f"{path} lists no pictures.")
+    if not {"file", "label"} <= rows[0].keys():
+        raise FolderError(f"{path} needs the columns file and label in its first line.")
+    labelled = []
+    for number, row in enumerate(rows, 2):
+        file_name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if not file_name or not label:
+            raise FolderError(f"{path}, line {number}: file or label is missing.")
+        labelled.append((path.parent / file_name, label))
+    return labelled
+
+
+def list_classes(folder: Path) -> list[tuple[Path, str]]:
+    """Return the picture files in the sub-folders of a folder with those folders' names, one of each class in turn.
+
+    Raises FolderError.
+    """
+    try:
+        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        files = [
+            (number, path, child.name)
+            for child in classes
+            for number, path in enumerate(sorted(p for p in child.iterdir() if p.suffix.lower() in SUFFIXES))
+        ]
+    except OSError as cause:
+        raise FolderError(f"{cause.filename} cannot be read: {cause.strerror}.") from cause
+    if not files:
+        raise FolderError(
+            f"{folder} holds neither {LABELS} (columns file, label) nor sub-folders of pictures, one a class."
+        )
+    return [(path, label) for _, path, label in sorted(files, key=lambda file: file[0])]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file. Raises FolderError."""
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise FolderError(f"{path} cannot be read: {cause.strerror}.") from cause

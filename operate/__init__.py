@@ -1,0 +1,1 @@
+"""What runs a service: its configuration and client, and the commands that start, manage and use it."""

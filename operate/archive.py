@@ -1,0 +1,119 @@
+"""Pack the net, its weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from operate.config import ROOT, OperatorError, read_config
+
+WEIGHTS = ROOT / "model" / "digit_net.pt"
+MANIFEST = "MAR-INF/MANIFEST.json"
+# TorchServe wants a date; a real one would make every archive different.
+CREATED = "01/01/1980 00:00:00"
+
+
+class ArchiveError(OperatorError):
+    """Why there is no archive."""
+
+
+def build(model_store: Path, model: str) -> Path:
+    """Write MODEL.mar into the model store and return its path.
+
+    Raises ArchiveError if the weights are missing or the store cannot be written.
+    """
+    if not WEIGHTS.is_file():
+        raise ArchiveError(f"{WEIGHTS} is missing: restore it with git checkout, or make it with scripts/train.")
+    # The net and the handler have options of their own.
+    modules = {path for room in ("handler", "model") for path in (ROOT / room).glob("*.py")}
+    modules -= {ROOT / "model" / "digit_net.py", ROOT / "handler" / "digit_handler.py"}
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
+    command += ["--model-name", model, "--version", str(checkout_version())]
+    command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
+    command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
+    command += ["--extra-files", ",".join(map(str, modules))]
+    archive = model_store / f"{model}.mar"
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            # The archiver empties a folder named after the model in the temporary directory: give it its own.
+            export = Path(scratch) / "export"
+            export.mkdir()
+            subprocess.run(
+                [*command, "--export-path", export],
+                cwd=ROOT,
+                env=os.environ | {"TMPDIR": scratch},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            part = archive.with_suffix(".part")
+            pack(export / model, part)
+            part.replace(archive)
+    except subprocess.CalledProcessError as cause:
+        raise ArchiveError(f"torch-model-archiver failed: {cause.stderr.strip().splitlines()[-1]}") from cause
+    except OSError as cause:
+        raise ArchiveError(f"{archive} cannot be written: {cause.strerror or cause}.") from cause
+    return archive
+
+
+def checkout_version() -> Version:
+    """Return the version of an archive built here: that of pyproject.toml."""
+    return Version(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def read_version(archive: Path, model: str) -> Version:
+    """Return the version of an archive of the model. Raises ArchiveError for any other file."""
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            if damaged := mar.testzip():
+                raise ArchiveError(f"{archive} is damaged: {damaged} cannot be read.")
+            described = json.loads(mar.read(MANIFEST))["model"]
+        version = Version(described["modelVersion"])
+    except OSError as cause:
+        raise ArchiveError(f"{archive} cannot be read: {cause.strerror}.") from cause
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as cause:
+        if isinstance(cause, InvalidVersion):
+            raise ArchiveError(f"{archive} must have a version such as 1.2.0: {cause}.") from cause
+        raise ArchiveError(f"{archive} is not a model archive: make one with scripts/archive.") from cause
+    if described.get("modelName") != model:
+        raise ArchiveError(f"{archive} holds the model {described.get('modelName')}, not {model}.")
+    return version
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Zip the files of a folder in a fixed order, with fixed times and modes, uncompressed so that it loads fast."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["createdOn"] = CREATED
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as mar:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o644 << 16
+            mar.writestr(entry, json.dumps(manifest, indent=2) if name == MANIFEST else file.read_bytes())
+
+
+def main() -> int:
+    """Build the archive and print its size and hash."""
+    parser = argparse.ArgumentParser(prog="scripts/archive", description=__doc__)
+    parser.add_argument("--model-store", type=Path, default=ROOT / "model_store", help="folder to write to")
+    options = parser.parse_args()
+    try:
+        archive = build(options.model_store, read_config().model)
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    content = archive.read_bytes()
+    print(f"{archive}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Show, scale, roll out and roll back the versions of the running service; no request is lost.
+
+It talks to the management API and the model store of a service on this machine, with or without tokens.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from operate.client import Client, Description
+from operate.config import CONFIG, OperatorError, read_config
+from operate.readiness import check_examples
+from operate.rollout import Rollout, scale
+
+
+def main() -> int:
+    """Do what is asked; return 0 if that was done and the service reads pictures, 1 with a sentence if not."""
+    parser = argparse.ArgumentParser(prog="scripts/manage", description=__doc__)
+    parser.add_argument("--config", type=Path, default=CONFIG, help="TorchServe's configuration (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("status", help="versions, workers, queue, and whether a picture is read right")
+    scaling = commands.add_parser("scale", help="change how many workers the default version has")
+    scaling.add_argument("--min", type=int, required=True, help="workers to run at least: that many are started")
+    scaling.add_argument("--max", type=int, help="workers to run at most: surplus ones are ended (--min)")
+    scaling.add_argument("--wait", action="store_true", help="return when they are ready and have read a picture")
+    deploying = commands.add_parser("deploy", help="let another version serve, if it reads the shipped pictures right")
+    deploying.add_argument("archive", type=Path, metavar="FILE.mar", help="as scripts/archive makes it")
+    commands.add_parser("rollback", help="let the version serve that served before")
+    removing = commands.add_parser("undeploy", help="remove a version that does not serve")
+    removing.add_argument("version")
+    options = parser.parse_args()
+    # An interrupted change is taken back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        client = Client(read_config(options.config))
+        rollout = Rollout(client)
+        if options.command == "scale":
+            scale(client, options.min, options.min if options.max is None else options.max, options.wait)
+        elif options.command != "status":
+            with rollout.lock():
+                if options.command == "deploy":
+                    rollout.deploy(options.archive)
+                elif options.command == "rollback":
+                    rollout.roll_back()
+                else:
+                    rollout.undeploy(options.version)
+        found = status(client, rollout)
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 1
+    print(json.dumps(found, indent=2) if options.json else format_status(found))
+    return 0 if found["ready"] else 1
+
+
+def status(client: Client, rollout: Rollout) -> dict[str, Any]:
+    """Return the state of the service; it is ready if it reads a shipped picture right."""
+    default, versions = client.list_versions()
+    found: dict[str, Any] = {
+        "model": client.config.model,
+        "default": default,
+        "ready": False,
+        "problem": None,
+        "read_ms": None,
+    }
+    try:
+        found["read_ms"] = round(check_examples(client, digits=[7]), 1)
+        found["ready"] = True
+    except OperatorError as error:
+        found["problem"] = str(error)
+    found["versions"] = [describe(version, each) for version, each in sorted(versions.items())]
+    found["archives"] = [file.stem.removeprefix(f"{rollout.model}-") for file in rollout.list_archives()]
+    return found
+
+
+def describe(version: str, described: Description) -> dict[str, Any]:
+    """Return the useful part of TorchServe's description of a version."""
+    workers = [
+        {
+            "id": worker["id"],
+            "pid": worker["pid"],
+            "status": worker["status"],
+            "memory_mb": memory_mb(worker["pid"]),
+            "started": worker["startTime"],
+        }
+        for worker in described["workers"]
+    ]
+    return {
+        "version": version,
+        "min_workers": described["minWorkers"],
+        "max_workers": described["maxWorkers"],
+        "ready_workers": sum(worker["status"] == "READY" for worker in workers),
+        "waiting_requests": described["jobQueueStatus"]["pendingRequests"],
+        "free_places": described["jobQueueStatus"]["remainingCapacity"],
+        "workers": workers,
+    }
+
+
+def memory_mb(pid: int) -> float | None:
+    """Return a process's share of memory (PSS) in MB, if it is visible from here."""
+    with suppress(psutil.Error, ValueError):
+        return round(psutil.Process(pid).memory_full_info().pss / 1e6, 1)
+    return None
+
+
+def format_status(found: dict[str, Any]) -> str:
+    """Return the status as tables, for a person."""
+    versions = [["VERSION", "DEFAULT", "READY", "MIN", "MAX", "WAITING", "CAPACITY"]]
+    workers = [["VERSION", "WORKER", "PID", "STATUS", "MEMORY", "STARTED"]]
+    for each in found["versions"]:
+        name = each["version"]
+        default = "yes" if name == found["default"] else "no"
+        counts = [each[key] for key in ("ready_workers", "min_workers", "max_workers", "waiting_requests")]
+        versions.append([name, default, *map(str, counts), str(each["free_places"])])
+        for worker in each["workers"]:
+            memory = "?" if worker["memory_mb"] is None else f"{worker['memory_mb']:.0f} MB"
+            workers.append([name, worker["id"], str(worker["pid"]), worker["status"], memory, worker["started"]])
+    if found["ready"]:
+        result = f"Ready: a shipped picture was read right in {found['read_ms']} ms."
+    else:
+        result = f"Not ready: {found['problem']}"
+    archives = f"To roll back to: {', '.join(found['archives']) or 'nothing'}."
+    return "\n\n".join([columns(versions), columns(workers), archives + "\n" + result])
+
+
+def columns(rows: list[list[str]]) -> str:
+    """Return rows of text as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

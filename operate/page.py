@@ -1,0 +1,77 @@
+"""The page: the files of web/, and what its scripts must know of the service."""
+
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from operate.config import ROOT, Config
+
+
+@contextmanager
+def serve_page(config: Config) -> Iterator[None]:
+    """Serve the page at the configured origin, from a thread, while the context lasts."""
+    place = urlsplit(config.page)
+    handler = partial(PageHandler, directory=str(ROOT / "web"), config=config)
+    with http.server.ThreadingHTTPServer((place.hostname or "", place.port or 80), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+class PageHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves the files of web/, and config.json."""
+
+    # Seconds for a request to arrive.
+    timeout = 30
+
+    def __init__(self, *args: Any, config: Config, **kwargs: Any) -> None:  # noqa: ANN401
+        self.config = config
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        """Answer with a file; a browser that came by another name (localhost) is sent to the configured one."""
+        if self.headers.get("Host") != urlsplit(self.config.page).netloc:
+            self.send_response(http.HTTPStatus.TEMPORARY_REDIRECT)
+            self.send_header("Location", self.config.page + "/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/config.json":
+            settings = {
+                "inference": self.config.inference,
+                "model": self.config.model,
+                "max_request_bytes": self.config.max_request_bytes,
+            }
+            content = json.dumps(settings).encode()
+            self.send_response(http.HTTPStatus.OK)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        else:
+            super().do_GET()
+
+    def list_directory(self, path: str | os.PathLike[str]) -> None:  # noqa: ARG002
+        """Show no listings."""
+        self.send_error(http.HTTPStatus.NOT_FOUND)
+
+    def end_headers(self) -> None:
+        """Let the page load its own files and call the inference API, and nothing else."""
+        policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        policy += f"connect-src 'self' {self.config.inference}; "
+        policy += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        self.send_header("Content-Security-Policy", policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Keep the terminal for what matters."""

@@ -1,0 +1,149 @@
+"""Read the digit in each picture file, and in those of whole folders, with the running service."""
+
+import argparse
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from digit_image import SUFFIXES
+from operate.client import Client, ServiceError, retry_while_busy
+from operate.config import OperatorError, read_config
+from operate.tables import COLUMNS, Row, open_table
+from operate.tables import SUFFIXES as TABLE_SUFFIXES
+
+# Requests in flight, and what one holds at most. A larger file goes alone.
+REQUESTS = 6
+FILES, FILE_BYTES = 64, 2_000_000
+
+
+def main() -> int:
+    """Return 0 if every picture was read, 1 if one was not or the service does not answer."""
+    parser = argparse.ArgumentParser(prog="scripts/predict", description=__doc__)
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="picture, or folder of pictures")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the answers to this .csv, .jsonl or .parquet; files that are already in it are skipped",
+    )
+    parser.add_argument("--url", help="address of the inference API (that of config.properties)")
+    options = parser.parse_args()
+    if options.output and options.output.suffix not in TABLE_SUFFIXES:
+        parser.error(f"{options.output} must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
+    try:
+        client = Client(read_config(), options.url)
+        files = list(find_pictures(options.paths))
+        failures = write_table(options.output, files, client) if options.output else print_rows(files, client)
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 1 if failures else 0
+
+
+def find_pictures(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files, and the pictures in the folders, sorted."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+        else:
+            yield path
+
+
+def print_rows(files: list[Path], client: Client) -> int:
+    """Print a line for each file, errors on standard error; return how many were not read. Raises ServiceError."""
+    failures = 0
+    for row in read_files(files, client):
+        if row["error"]:
+            failures += 1
+            print(f"{row['file']}: {row['error']}", file=sys.stderr, flush=True)
+        else:
+            doubt = "" if row["certain"] else ", not certain"
+            print(f"{row['file']}: {row['digit']} ({row['confidence']:.1%}{doubt})", flush=True)
+    return failures
+
+
+def write_table(output: Path, files: list[Path], client: Client) -> int:
+    """Append the files that a table lacks; return how many were not read. Raises OperatorError."""
+    failures = 0
+    with open_table(output) as (known, append):
+        missing = [path for path in files if str(path) not in known]
+        with tqdm(total=len(files), initial=len(files) - len(missing), unit="file") as bar:
+            for row in read_files(missing, client):
+                append(row)
+                failures += bool(row["error"])
+                bar.update()
+                bar.set_postfix(errors=failures, refresh=False)
+    print(f"{output}: {len(missing)} new of {len(files)} files, {failures} not read.", file=sys.stderr)
+    return failures
+
+
+def read_files(files: Iterable[Path], client: Client) -> Iterator[Row]:
+    """Yield the row of each file in order, REQUESTS requests at a time. Raises ServiceError."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        in_flight: deque[Future[list[Row]]] = deque()
+        try:
+            for group in group_files(files):
+                in_flight.append(pool.submit(read_group, group, client))
+                if len(in_flight) >= 2 * REQUESTS:
+                    yield from in_flight.popleft().result()
+            while in_flight:
+                yield from in_flight.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def group_files(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield the files in groups, each for one request."""
+    group: list[Path] = []
+    size = 0
+    for path in files:
+        length = path.stat().st_size if path.is_file() else 0
+        if group and (len(group) == FILES or size + length > FILE_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(path)
+        size += length
+    if group:
+        yield group
+
+
+def read_group(group: list[Path], client: Client) -> list[Row]:
+    """Return the rows of some files, read in one request. Raises ServiceError if the service does not answer."""
+    rows: dict[Path, Row] = {}
+    uploads = {}
+    for path in group:
+        try:
+            uploads[path] = path.read_bytes()
+        except OSError as error:
+            rows[path] = make_row(path, {"error": f"{error.strerror}."})
+    if len(uploads) > 1:
+        answers = retry_while_busy(partial(client.predict_many, uploads.values()))
+        rows |= {path: make_row(path, answer) for path, answer in zip(uploads, answers, strict=True)}
+    for path, upload in uploads.items():
+        # The pictures of a request share its limits: alone, one may be read, or else its error is its own.
+        if path not in rows or rows[path]["error"]:
+            try:
+                rows[path] = make_row(path, retry_while_busy(partial(client.predict, upload)))
+            except ServiceError as error:
+                if not error.is_client_error:
+                    raise
+                rows[path] = make_row(path, {"error": str(error)})
+    return [rows[path] for path in group]
+
+
+def make_row(path: Path, answer: dict[str, Any]) -> Row:
+    """Return the row of a file from the service's answer, or from an error."""
+    return {"file": str(path)} | {name: answer.get(name) for name in COLUMNS[1:]}
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

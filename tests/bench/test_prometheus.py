@@ -1,0 +1,275 @@
+"""A real Prometheus watches the real service by the shipped rules, and the dashboard's queries give what happened."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.dashboard import DASHBOARD, draw, read_panels
+from bench.load import send_in_turn
+from bench.prometheus import SHIPPED, get, query, run_prometheus
+from bench.rehearse import PANELS
+from bench.traffic import make_bad, make_good
+from operate.client import ServiceError
+from operate.config import ROOT
+from tests.services import Service, free_port, poll
+from train.mnist import read_test
+
+RULES = [rule for group in yaml.safe_load((SHIPPED / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RULE_TESTS = yaml.safe_load((SHIPPED / "alerts.test.yml").read_text())["tests"]
+QUERIES = {f"{panel.title}: {legend}": query for panel in read_panels() for query, legend in panel.queries}
+EXPRESSIONS = [*QUERIES.values(), *(rule["expr"] for rule in RULES)]
+# What a service of a few seconds cannot show.
+EMPTY = {
+    "Alerts over time: {{alertname}}": "no alert is pending",
+    "Doubted: the day before": "it runs for less than 30 minutes",
+    "Digits that moved: moved": "it runs for less than 30 minutes",
+    "Refused over 30 minutes: {{reason}}, the day before": "it runs for less than 30 minutes",
+    "digits:shift:ratio30m": "it runs for less than 30 minutes",
+}
+METRICS = {
+    metric["name"]
+    for kinds in yaml.safe_load((ROOT / "metrics.yaml").read_text()).values()
+    if isinstance(kinds, dict)
+    for metrics in kinds.values()
+    for metric in metrics
+}
+DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
+EXAMPLES = dict(re.findall(r"^\| `(\w+)` .* `([^`]+)` \|$", DOCUMENT, re.MULTILINE))
+
+needs_promtool = pytest.mark.skipif(
+    not shutil.which("promtool"), reason="needs promtool (Debian: apt install prometheus)"
+)
+needs_prometheus = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="needs Prometheus (Debian: apt install prometheus)"
+)
+
+
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that asks a real Prometheus of the real service."""
+    return pytest.mark.server(pytest.mark.slow(needs_prometheus(test)))
+
+
+@needs_promtool
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]])
+def test_promtool_is_content(command: list[str]) -> None:
+    run = subprocess.run(["promtool", *command], cwd=SHIPPED, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_has_a_test_that_fires_it_and_a_near_miss(alert: str) -> None:
+    outcomes = set()
+    for test in RULE_TESTS:
+        for expected in test.get("alert_rule_test", []):
+            if expected["alertname"] == alert:
+                outcomes.add(bool(expected.get("exp_alerts")))
+        for expected in test.get("promql_expr_test", []):
+            if "ALERTS" in expected["expr"] and (alert in expected["expr"] or test["name"].startswith(alert)):
+                outcomes.add(bool(expected.get("exp_samples")))
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_each_recorded_figure_is_tested_and_used(name: str) -> None:
+    assert any(name in expected["expr"] for test in RULE_TESTS for expected in test.get("promql_expr_test", []))
+    assert any(name in expression for expression in EXPRESSIONS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_says_what_to_do(alert: str) -> None:
+    rule = ALERTS[alert]
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert rule["annotations"]["summary"].strip().endswith(".")
+    assert rule["annotations"]["description"].endswith(f"docs/metrics.md#{alert.lower()}.")
+    assert f"\n### {alert}\n" in DOCUMENT
+
+
+@pytest.mark.parametrize("metric", sorted(metric for metric in METRICS if metric.startswith("digit_")))
+def test_each_metric_is_documented_and_used(metric: str) -> None:
+    assert metric in EXAMPLES[metric]
+    assert any(metric in expression for expression in EXPRESSIONS)
+
+
+def test_queries_name_no_other_metrics() -> None:
+    text = "\n".join([*EXPRESSIONS, DOCUMENT])
+    named = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\bdigit_[a-z_]+", text)}
+    assert named - {"digit_"} <= METRICS
+    assert set(re.findall(r"\bdigits:[a-z_:0-9]+", text)) <= set(RECORDED)
+
+
+def test_the_dashboard_is_whole() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    sources = yaml.safe_load((ROOT / "docker/grafana/provisioning/datasources/prometheus.yaml").read_text())
+    (source,) = sources["datasources"]
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+        if panel["type"] != "row":
+            assert panel["description"].endswith(".")
+            assert panel["datasource"] == {"type": source["type"], "uid": source["uid"]}
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@pytest.fixture(scope="module")
+def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The http://host:port of a Prometheus that watches the service."""
+    target = service.config.metrics.removeprefix("http://")
+    with run_prometheus(target, tmp_path_factory.mktemp("prometheus"), free_port()) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def busy(prometheus: str, service: Service) -> Iterator[str]:
+    """The same, while the service gets requests of every kind, and when the figures of drift are there."""
+    pixels = read_test()[0][:500, 0].numpy()
+    client, address = service.client, service.config.inference
+    with (
+        send_in_turn(address, make_good(client, pixels)),
+        send_in_turn(address, list(make_bad(client).values())),
+    ):
+        poll(lambda: bool(query(prometheus, "digits:refused:ratio30m and on () digits:doubted:ratio1d")), 60)
+        yield prometheus
+
+
+def count(prometheus: str, metric: str, label: str) -> Counter[str]:
+    """Return a counter by one of its labels."""
+    return Counter({labels[label]: round(n) for labels, n in query(prometheus, f"sum by ({label}) ({metric})")})
+
+
+@real
+def test_what_was_sent_is_what_is_counted(prometheus: str, service: Service) -> None:
+    # Workers tell what they count each second: what others sent has arrived when nothing changes for longer.
+    quiet = "sum(changes(digit_answers_total[4s])) == 0 and sum(count_over_time(up[4s])) >= 4"
+    poll(lambda: bool(query(prometheus, quiet)))
+    digits = count(prometheus, "digit_answers_total", "digit")
+    refused = count(prometheus, "digit_refused_total", "reason")
+    endpoints = count(prometheus, "digit_requests_total", "endpoint")
+    timed = count(prometheus, "digit_request_ms_count", "endpoint")
+    pixels = read_test()[0][:50, 0].numpy()
+    client = service.client
+    for path, body in make_good(client, pixels):
+        answer = client.post(path, body)
+        for counter in (endpoints, timed):
+            counter[path.split("/")[1]] += 1
+        if path == client.v1:
+            digits.update(str(each["digit"]) for each in answer["predictions"])
+        elif path == client.v2:
+            digits.update(map(str, answer["outputs"][0]["data"]))
+        else:
+            digits[str(answer["digit"])] += 1
+    for reason, (path, body) in make_bad(client).items():
+        with pytest.raises(ServiceError) as refusal:
+            client.post(path, body)
+        assert refusal.value.status == (413 if reason == "too_large" else 400)
+        endpoints[path.split("/")[1]] += 1
+        # One that is too large is answered before it has arrived.
+        timed[path.split("/")[1]] += reason != "too_large"
+        refused[reason] += 1
+    poll(lambda: count(prometheus, "digit_answers_total", "digit") == digits)
+    poll(lambda: count(prometheus, "digit_refused_total", "reason") == refused)
+    assert count(prometheus, "digit_requests_total", "endpoint") == endpoints
+    assert count(prometheus, "digit_request_ms_count", "endpoint") == timed
+    assert sum(count(prometheus, "digit_confidence_total", "band").values()) == sum(digits.values())
+
+
+@real
+@pytest.mark.parametrize("name", QUERIES)
+def test_each_query_of_the_dashboard_gives_curves(name: str, busy: str) -> None:
+    assert_answered(busy, QUERIES[name], may_be_empty=name in EMPTY)
+
+
+@real
+@pytest.mark.parametrize("name", RECORDED)
+def test_each_recorded_figure_is_there(name: str, busy: str) -> None:
+    assert_answered(busy, name, may_be_empty=name in EMPTY)
+
+
+def assert_answered(prometheus: str, expression: str, may_be_empty: bool) -> None:
+    """Assert that a query gives numbers, if it can by now, and neither an error nor a warning."""
+    query(prometheus, expression)
+    if not may_be_empty:
+        poll(lambda: bool(query(prometheus, expression)), 10)
+        # A quantile of an endpoint that nobody asks any more is not a number.
+        assert any(math.isfinite(value) for _, value in query(prometheus, expression))
+
+
+@real
+@pytest.mark.parametrize("metric", EXAMPLES)
+def test_each_example_of_the_document_gives_numbers(metric: str, busy: str) -> None:
+    assert_answered(busy, EXAMPLES[metric], may_be_empty=False)
+
+
+@real
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_is_worked_out_and_does_not_fire(alert: str, busy: str) -> None:
+    poll(lambda: rule_of(busy, alert)["health"] == "ok")
+    assert rule_of(busy, alert)["state"] != "firing"
+    for metric in re.findall(r"\bdigits?[_:][\w:]+", ALERTS[alert]["expr"]):
+        assert query(busy, metric) or metric in EMPTY
+
+
+def rule_of(prometheus: str, alert: str) -> dict[str, Any]:
+    """Return what Prometheus says of an alert."""
+    (rule,) = [rule for group in get(prometheus, "rules")["groups"] for rule in group["rules"] if rule["name"] == alert]
+    return dict(rule)
+
+
+@real
+def test_the_figures_are_plausible(busy: str, service: Service) -> None:
+    figures = {
+        # Without what only earlier tests sent.
+        name: {
+            tuple(labels.values()): value
+            for labels, value in query(busy, expression)
+            if value or ("reason" not in labels and "code" not in labels)
+        }
+        for name, expression in QUERIES.items()
+    }
+    assert figures["Service: up"] == {(): 1}
+    assert figures["Ready workers: ready"] == {(): 1}
+    assert figures["Answering version: {{version}}"].keys() == {(version(),)}
+    assert figures["Alerts: firing"] == {(): 0}
+    assert figures["Failing: 5xx"] == {("digits:errors:ratio5m",): 0}
+    assert figures["Workers: {{version}} wanted"] == {(version(),): 2}
+    assert set(figures["Requests: {{endpoint}}"]) >= {("predictions",), ("explanations",), ("v1",), ("v2",)}
+    assert set(figures["Refused, by reason: {{reason}}"]) == {(reason,) for reason in make_bad(service.client)}
+    assert set(figures["Answers other than 200: {{code}}"]) == {("400",), ("413",)}
+    assert set(figures["Digits: {{digit}}"]) == {(str(digit),) for digit in range(10)}
+    p50, p95, p99 = (figures[f"Time of a prediction: {name}"][()] for name in ("p50", "p95", "p99"))
+    assert 0 < p50 <= p95 <= p99 < 1000
+    assert 0 <= figures["Doubted: 30 minutes"]["digits:doubted:ratio30m",] < 0.05
+    assert 1 <= figures["Requests in a batch: mean"][()] <= 64
+
+
+def version() -> str:
+    """Return the version of the model that is served."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+@real
+def test_the_dashboard_is_drawn_from_its_queries(busy: str) -> None:
+    now_s = int(time.time())
+    assert draw(busy, PANELS, now_s - 10, now_s, {now_s - 5: "something"}).startswith(b"\x89PNG")

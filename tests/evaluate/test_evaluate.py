@@ -1,0 +1,192 @@
+"""scripts/evaluate counts right, reads labelled folders, and writes a report that holds everything."""
+
+import io
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from digit_net import DigitNet
+from evaluate.corruptions import HARDSHIPS, Hardship, make_uploads, thin
+from evaluate.document import Section, write_report
+from evaluate.metrics import auroc, calibration_error, wilson
+from evaluate.out_of_distribution import make_out_of_distribution
+from evaluate.pictures import NO_DIGIT, FolderError, read_folder
+from evaluate.predictions import see
+from operate.config import ROOT
+from tests.services import EXAMPLES
+from train.accuracy import read_digits
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "interval"),
+    [(8, 10, (0.4902, 0.9433)), (0, 10, (0, 0.2775)), (10, 10, (0.7225, 1)), (9957, 10_000, (0.99422, 0.99680))],
+)
+def test_the_interval_is_wilsons(right: int, count: int, interval: tuple[float, float]) -> None:
+    assert wilson(right, count) == pytest.approx(interval, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "error"),
+    [
+        ([1, 1], [True, True], 0),
+        ([1, 1], [True, False], 0.5),
+        # |0.9 - 0.5| and |0.3 - 0.5|, half of the answers each.
+        ([0.9, 0.9, 0.3, 0.3], [True, False, True, False], 0.3),
+        # Both in the bin from 0.8 to 0.867: 0.83 on average, and 0.5 right.
+        ([0.81, 0.85], [True, False], 0.33),
+    ],
+)
+def test_the_calibration_error_is_that_of_the_bins(confidences: list[float], right: list[bool], error: float) -> None:
+    assert calibration_error(np.array(confidences, float), np.array(right)) == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("digits", "others", "area"),
+    [([0.9], [0.1], 1), ([0.1], [0.9], 0), ([0.5], [0.5], 0.5), ([0.9, 0.8], [0.1, 0.8], 3.5 / 4)],
+)
+def test_the_auroc_counts_pairs_and_ties_half(digits: list[float], others: list[float], area: float) -> None:
+    assert auroc(np.array(digits), np.array(others)) == pytest.approx(area)
+
+
+def test_a_folder_with_labels_is_split_into_digits_and_others(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name, digit in (("a.jpg", 7), ("b.png", 1), ("deep/c.bmp", 4), ("d.gif", 3)):
+        (tmp_path / name).write_bytes(EXAMPLES[digit].read_bytes())
+    (tmp_path / "labels.csv").write_text("label,file\n7,a.jpg\n12,b.png\n4, deep/c.bmp\nA,d.gif\n")
+    digits, others = read_folder(tmp_path, None)
+    assert digits.digits.tolist() == [7, 4]
+    assert digits.uploads == [EXAMPLES[7].read_bytes(), EXAMPLES[4].read_bytes()]
+    assert others.digits.tolist() == [NO_DIGIT, NO_DIGIT]
+    assert [len(pictures.uploads) for pictures in read_folder(tmp_path, 1)] == [1, 1]
+
+
+def test_sub_folders_are_classes_taken_in_turn(tmp_path: Path) -> None:
+    for name in ("0", "7", "none"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            (tmp_path / name / f"{number}.JPG").write_bytes(EXAMPLES[7].read_bytes())
+        (tmp_path / name / "Thumbs.db").write_bytes(b"")
+    digits, others = read_folder(tmp_path, 3)
+    assert digits.digits.tolist() == [0, 7, 0]
+    assert len(others.uploads) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (None, "holds neither labels.csv"),
+        (b"", "lists no pictures"),
+        (b"name,digit\na.png,1\n", "needs the columns file and label"),
+        (b"file,label\na.png,\n", "line 2: file or label is missing"),
+        (b"file,label\na.png,1\n", "a.png cannot be read: No such file"),
+        (b"\xff\xfe\x00", "labels.csv cannot be read"),
+    ],
+)
+def test_a_folder_without_usable_labels_is_refused(labels: bytes | None, reason: str, tmp_path: Path) -> None:
+    if labels is not None:
+        (tmp_path / "labels.csv").write_bytes(labels)
+    with pytest.raises(FolderError, match=reason):
+        read_folder(tmp_path, None)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="cannot be read: No such file"):
+        read_folder(tmp_path / "none", None)
+
+
+@pytest.mark.parametrize(
+    ("hardship", "level"),
+    list(zip(HARDSHIPS, (0, 70, 20, 0, 90, 0), strict=True)),
+    ids=lambda case: getattr(case, "title", case),
+)
+def test_a_hardship_that_is_none_leaves_digits_readable(
+    hardship: Hardship, level: int, mnist_test: tuple[Tensor, Tensor], shipped_net: DigitNet
+) -> None:
+    pixels, digits = mnist_test[0][:10], mnist_test[1][:10]
+    assert level in hardship.levels
+    pictures = [see(upload) for upload in make_uploads(hardship, level, pixels[:, 0].numpy())]
+    seen = torch.from_numpy(np.stack([picture for picture in pictures if picture is not None]))
+    assert read_digits(shipped_net, seen).tolist() == digits.tolist()
+
+
+def test_the_centre_line_of_a_stroke_is_one_point_wide() -> None:
+    stroke = np.zeros((20, 40), bool)
+    stroke[8:13, 5:35] = True
+    line = thin(stroke)
+    assert (line.sum(0)[9:31] == 1).all()
+    assert line.sum() <= 30
+    assert (line[10] == line.any(0)).all()
+
+
+def test_other_pictures_are_the_same_each_time(mnist_test: tuple[Tensor, Tensor]) -> None:
+    pixels = mnist_test[0][:50, 0].numpy()
+    once, again = make_out_of_distribution(pixels, 3), make_out_of_distribution(pixels, 3)
+    assert [kind.uploads for kind in once] == [kind.uploads for kind in again]
+    for kind in once:
+        assert not kind.shows_digits
+        assert len({Image.open(io.BytesIO(upload)).tobytes() for upload in kind.uploads}) == 3
+
+
+def test_the_html_report_holds_its_figures(tmp_path: Path) -> None:
+    figure = EXAMPLES[1].read_bytes()
+    table = [["pictures", "n"], ["a < b", "10"]]
+    write_report(tmp_path, "Title", [Section("Part", "Text & more.", [table], {"A figure": ("figure.png", figure)})])
+    page = (tmp_path / "report.html").read_text()
+    assert "a &lt; b" in page
+    assert 'src="data:image/png;base64,' in page
+    assert "figure.png" not in page
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| pictures | n |\n| --- | --: |\n| a < b | 10 |" in markdown
+    assert "![A figure](figure.png)" in markdown
+    assert (tmp_path / "figure.png").read_bytes() == figure
+
+
+def evaluate(*options: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run scripts/evaluate."""
+    return subprocess.run([ROOT / "scripts" / "evaluate", *options], capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
+    (tmp_path / "9").mkdir()
+    (tmp_path / "9" / "seven.jpg").write_bytes(EXAMPLES[7].read_bytes())
+    run = evaluate(tmp_path, "--limit", "12", "--report", tmp_path / "report")
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^MNIST test +12 +100.00 %", run.stdout, re.MULTILINE)
+    assert re.search(rf"^{tmp_path.name} +1 +0.00 %", run.stdout, re.MULTILINE)
+    assert re.search(r"^scribbles +12 .* [01]\.\d{4}$", run.stdout, re.MULTILINE)
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    figures = re.findall(r"^!\[.+\]\((.+)\)$", markdown, re.MULTILINE)
+    assert {"accuracy", "confusion", "calibration", "confidence", "nondigits", "hardships", "mistakes-1"} == {
+        Path(figure).stem for figure in figures
+    }
+    for figure in figures:
+        content = (tmp_path / "report" / figure).read_bytes()
+        assert Image.open(io.BytesIO(content)).format == "PNG"
+        assert len(content) < 60_000
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(figures)
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        (["no-such-folder"], 1, "no-such-folder cannot be read: No such file or directory."),
+        (["--limit", "1", "--url", "http://127.0.0.1:9"], 1, "start it with scripts/serve"),
+        (["--limit", "0"], 2, "--limit needs a whole number above 0"),
+        (["--report", "pyproject.toml"], 1, "pyproject.toml: File exists."),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_a_sentence(options: list[str], status: int, sentence: str) -> None:
+    run = evaluate(*options)
+    assert run.returncode == status
+    assert sentence in run.stderr
+    assert "Traceback" not in run.stderr

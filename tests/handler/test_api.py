@@ -1,0 +1,350 @@
+"""The three APIs of the running service do what README says, whatever clients send."""
+
+import base64
+import io
+import json
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+import torch
+from PIL import Image
+
+from digit_image import MAX_UPLOAD_BYTES
+from digit_net import DigitNet
+from operate.config import ROOT
+from tests.services import EXAMPLES, Service, poll
+
+pytestmark = pytest.mark.server
+SEVEN = EXAMPLES[7].read_bytes()
+TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_each_shipped_picture_is_read(digit: int, service: Service) -> None:
+    path = EXAMPLES[digit]
+    response = requests.post(
+        service.predictions, data=path.read_bytes(), headers={"Content-Type": TYPES[path.suffix]}, timeout=30
+    )
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    answer = response.json()
+    assert answer["digit"] == digit
+    assert answer["confidence"] == max(answer["probabilities"]) > 0.9
+    assert len(answer["probabilities"]) == 10
+
+
+CURL = {
+    "-T": ["-T", "{}"],
+    "-F": ["-F", "picture=@{}"],
+    "-F with another name": ["-F", "någon fil=@{}"],
+    "--data-binary without a type": ["--data-binary", "@{}"],
+    "--data-binary with a type": ["--data-binary", "@{}", "-H", "Content-Type: image/jpeg"],
+    "no type at all": ["--data-binary", "@{}", "-H", "Content-Type:"],
+    "a wrong type": ["--data-binary", "@{}", "-H", "Content-Type: application/json"],
+    "text": ["--data-binary", "@{}", "-H", "Content-Type: text/plain; charset=utf-8"],
+    "chunks": ["-T", "{}", "-H", "Transfer-Encoding: chunked"],
+    "PUT": ["-X", "PUT", "-T", "{}"],
+}
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.parametrize("way", CURL)
+@pytest.mark.parametrize("digit", [1, 5, 7])
+def test_curl_may_send_a_picture_in_any_way(way: str, digit: int, service: Service) -> None:
+    options = [option.format(EXAMPLES[digit]) for option in CURL[way]]
+    answer = subprocess.run(["curl", "-sS", *options, service.predictions], capture_output=True, check=True).stdout
+    assert json.loads(answer)["digit"] == digit
+
+
+PNG = {"Content-Type": "image/png"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+BAD_REQUESTS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "no picture": {"data": b"hello", "headers": PNG},
+    "a cut off picture": {"data": SEVEN[:5000], "headers": PNG},
+    "a web form": {"data": {"a": "b", "c": "d"}},
+    "a malformed web form": {"data": "a=%zz&%", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+    "two pictures": {"files": {"a": SEVEN, "b": SEVEN}},
+    "an empty field": {"files": {"a": b""}},
+    "a form without its boundary": {"data": SEVEN, "headers": FORM},
+    "a form that ends early": {"data": b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n123", "headers": FORM},
+    "a field without a name": {"data": b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--", "headers": FORM},
+    "a form of an unknown charset": {
+        "data": SEVEN,
+        "headers": {"Content-Type": "multipart/form-data; boundary=x; charset=none"},
+    },
+    "a form of an odd boundary": {"data": SEVEN, "headers": {"Content-Type": 'multipart/form-data; boundary="'}},
+    "a field of an unknown charset": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Type: a/b; charset=none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
+    "a field of an unknown encoding": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
+    "a field of an odd length": {
+        "data": b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Length: none\r\n\r\n1\r\n--x--",
+        "headers": FORM,
+    },
+    "a form of noise": {"data": b"--x\r\n\x00\xff:\r\n;;\r\n--x", "headers": FORM},
+    "JSON of nothing": {"json": {"instances": []}},
+    "other JSON": {"json": {"picture": "AAAA"}},
+    "broken JSON": {"data": b'{"a": ', "headers": {"Content-Type": "application/json"}},
+    "deep JSON": {"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}},
+    "text": {"data": b"seven", "headers": {"Content-Type": "text/plain"}},
+    "odd headers": {"data": b"x", "headers": {"explain": "True", "describe": "True", "X": "\xff\xfe"}},
+}
+
+
+@pytest.mark.parametrize("kind", BAD_REQUESTS)
+def test_a_bad_request_gets_a_400_with_a_sentence_as_json(kind: str, service: Service) -> None:
+    response = requests.post(service.predictions, timeout=30, **BAD_REQUESTS[kind])
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/explanations/mnist", 400),
+        ("POST", "/v1/models/mnist:predict", 400),
+        ("POST", "/v2/models/mnist/infer", 400),
+        ("GET", "/predictions/mnist", 400),
+        ("DELETE", "/predictions/mnist", 400),
+        ("POST", "/predictions/letters", 404),
+        ("POST", "/predictions/mnist/99.9", 404),
+        ("GET", "/predictions", 404),
+        ("GET", "/../../etc/passwd", 404),
+    ],
+)
+def test_a_request_for_something_else_is_a_4xx(method: str, path: str, status: int, service: Service) -> None:
+    url = service.config.inference + path
+    assert requests.request(method, url, json={}, timeout=30).status_code == status
+
+
+@pytest.mark.parametrize("target", ["*", "?predictions/mnist", "predictions", "%", "/predictions/mnist%"])
+def test_a_malformed_target_is_a_4xx(target: str, service: Service) -> None:
+    host, port = service.config.inference.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
+
+
+def test_a_picture_that_is_too_large_is_refused_and_the_connection_lives_on(service: Service) -> None:
+    with requests.Session() as session:
+        response = session.post(service.predictions, data=bytes(3 * MAX_UPLOAD_BYTES), headers=PNG, timeout=30)
+        assert response.status_code == 413
+        assert f"at most {MAX_UPLOAD_BYTES} bytes" in response.json()["error"]
+        assert session.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_the_limit_of_the_server_is_that_of_a_picture() -> None:
+    assert f"max_request_size={MAX_UPLOAD_BYTES}\n" in (ROOT / "config.properties").read_text()
+
+
+def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> None:
+    uploads = [EXAMPLES[index % 10].read_bytes() if index % 3 else SEVEN[: 40 * index] for index in range(300)]
+
+    def post(upload: bytes) -> requests.Response:
+        return requests.post(service.predictions, data=upload, headers=PNG, timeout=60)
+
+    with ThreadPoolExecutor(32) as clients:
+        responses = list(clients.map(post, uploads))
+    for index, response in enumerate(responses):
+        if index % 3:
+            assert response.json()["digit"] == index % 10
+        else:
+            assert response.status_code == 400
+
+
+def test_only_the_page_may_call_from_a_browser(service: Service) -> None:
+    origin = service.config.page
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    response = requests.options(service.predictions, headers=preflight, timeout=30)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == origin
+    assert "POST" in response.headers["Access-Control-Allow-Methods"]
+    assert "content-type" in response.headers["Access-Control-Allow-Headers"]
+    refused = requests.post(service.predictions, headers={"Origin": "http://example.org"}, timeout=30)
+    assert refused.headers["Access-Control-Allow-Origin"] == origin
+
+
+def test_workers_scale_up_and_down_and_predictions_go_on(service: Service) -> None:
+    model = service.config.management + "/models/mnist"
+
+    def workers() -> list[str]:
+        return [worker["status"] for worker in requests.get(model, timeout=30).json()[0]["workers"]]
+
+    poll(lambda: workers() == ["READY"] * 2)
+    for count in (3, 2):
+        scaled = requests.put(f"{model}?min_worker={count}&max_worker={count}&synchronous=true", timeout=120)
+        assert scaled.status_code == 200
+        poll(lambda count=count: workers() == ["READY"] * count)  # type: ignore[misc]
+        assert requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_many_pictures_in_one_request_are_read(service: Service) -> None:
+    instances = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in EXAMPLES.values()]
+    url = service.config.inference + "/v1/models/mnist:predict"
+    response = requests.post(url, json={"instances": [*instances, {"b64": "AAAA"}]}, timeout=30)
+    assert response.status_code == 200
+    *predictions, wrong = response.json()["predictions"]
+    assert [prediction["digit"] for prediction in predictions] == list(EXAMPLES)
+    assert wrong == {"error": "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file."}
+
+
+def test_pixels_in_a_tensor_are_read_as_the_net_reads_them(
+    service: Service, mnist_test: tuple[torch.Tensor, torch.Tensor], shipped_net: DigitNet
+) -> None:
+    pixels = mnist_test[0][:1000]
+    head = {"inputs": [{"name": "pixels", "shape": [1000, 28, 28], "datatype": "UINT8"}]}
+    body = json.dumps(head).encode()
+    response = requests.post(
+        service.config.inference + "/v2/models/mnist/infer",
+        data=body + pixels.numpy().tobytes(),
+        headers=PNG | {"Inference-Header-Content-Length": str(len(body))},
+        timeout=30,
+    )
+    assert response.status_code == 200
+    outputs = {output["name"]: output["data"] for output in response.json()["outputs"]}
+    with torch.inference_mode():
+        probabilities = torch.softmax(shipped_net(pixels), 1)
+    assert outputs["digit"] == probabilities.argmax(1).tolist()
+    assert np.abs(np.reshape(outputs["probabilities"], (1000, 10)) - probabilities.numpy()).max() < 0.02
+
+
+def test_models_come_from_nowhere_but_the_model_store(service: Service) -> None:
+    models = service.config.management + "/models"
+    elsewhere = ("file:///etc/passwd", "http://127.0.0.1:1/x.mar", "https://example.org/x.mar", "../x.mar", "/x.mar")
+    for url in elsewhere:
+        assert requests.post(f"{models}?url={url}", timeout=30).status_code == 404
+    assert requests.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def series(service: Service) -> dict[str, float]:
+    """Return each series of the metrics endpoint, without the label Hostname."""
+    text = requests.get(service.config.metrics + "/metrics", timeout=30).text
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {re.sub(r'(,Hostname="[^"]*")?,}', "}", name): float(value) for name, value in lines}
+
+
+def settled(service: Service) -> dict[str, float]:
+    """Return the series when workers have told of all earlier requests, which takes them a second."""
+    before = series(service)
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        now = series(service)
+        answers = {name for name in now if name.startswith("digit_answers") and now[name] != before.get(name)}
+        if answers:
+            before, deadline = now, time.monotonic() + 1.5
+        time.sleep(0.1)
+    return series(service)
+
+
+def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> None:
+    before = settled(service)
+    blank = io.BytesIO()
+    Image.new("L", (100, 100), 255).save(blank, "PNG")
+    uploads = [SEVEN] * 7 + [b"no picture"] * 4 + [blank.getvalue(), SEVEN[: len(SEVEN) // 2]]
+    for upload in uploads:
+        requests.post(service.predictions, data=upload, headers=PNG, timeout=30)
+    requests.post(service.predictions.replace("predictions", "explanations"), data=SEVEN, headers=PNG, timeout=30)
+    requests.post(service.predictions + "s", data=SEVEN, timeout=30)
+    requests.post(service.predictions, data=bytes(9_000_000), timeout=30)
+    form = {"Content-Type": 'multipart/form-data; boundary="'}
+    requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
+    expected = {
+        'digit_requests_total{endpoint="predictions",code="200"}': 7,
+        'digit_requests_total{endpoint="predictions",code="400"}': 7,
+        'digit_requests_total{endpoint="predictions",code="404"}': 1,
+        'digit_requests_total{endpoint="predictions",code="413"}': 1,
+        'digit_requests_total{endpoint="explanations",code="200"}': 1,
+        'digit_request_ms_count{endpoint="explanations"}': 1,
+        "digit_queue_ms_count": 14,
+        "digit_batch_ms_count": 14,
+        "digit_batch_requests_sum": 14,
+        'digit_answers_total{digit="7",certain="true",version="0.1.0"}': 8,
+        'digit_confidence_total{band="0.99-1.0",version="0.1.0"}': 8,
+        'digit_refused_total{reason="not_a_picture",version="0.1.0"}': 4,
+        'digit_refused_total{reason="blank",version="0.1.0"}': 1,
+        'digit_refused_total{reason="damaged",version="0.1.0"}': 1,
+        'digit_refused_total{reason="too_large",version=""}': 1,
+        'digit_refused_total{reason="malformed_form",version=""}': 1,
+        'Requests4XX{Level="Host"}': 8,
+    }
+
+    def have_moved() -> bool:
+        now = series(service)
+        moved = {name: now.get(name, 0) - before.get(name, 0) for name in expected}
+        return moved == expected
+
+    poll(have_moved, 10)
+
+
+def test_predict_prints_a_digit_per_file_and_tells_failures(service: Service, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    url = service.config.inference
+    command = [ROOT / "scripts" / "predict", "--url", url, EXAMPLES[4], bad, tmp_path / "none.png", EXAMPLES[2]]
+    printed = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert printed.returncode == 1
+    assert [line.split(": ")[1][0] for line in printed.stdout.splitlines()] == ["4", "2"]
+    assert "bad.png: This is not a picture" in printed.stderr
+    assert "none.png: No such file" in printed.stderr
+    alone = subprocess.run([*(str(word) for word in command[:3]), EXAMPLES[4]], capture_output=True, text=True)
+    assert alone.returncode == 0
+
+
+def test_predict_without_a_service_says_how_to_start_one() -> None:
+    command = [ROOT / "scripts" / "predict", "--url", "http://127.0.0.1:9", EXAMPLES[4]]
+    printed = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert printed.returncode == 1
+    assert "start it with scripts/serve" in printed.stderr
+
+
+@pytest.mark.slow
+def test_the_service_reads_all_of_mnist_as_the_net_does(service: Service) -> None:
+    command = [ROOT / "scripts" / "evaluate", "--url", service.config.inference]
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "0 of 10,000 MNIST digits differ" in run.stdout
+    share = re.search(r"^MNIST test +10,000 +([0-9.]+) %", run.stdout, re.MULTILINE)
+    assert share, run.stdout
+    assert float(share[1]) >= 99.4
+
+
+def test_a_full_queue_answers_at_once_and_clearly(service: Service) -> None:
+    """More requests at once than may wait: each gets its digit, or the advice to come again."""
+    port = urlsplit(service.config.inference).port
+    request = f"POST /predictions/mnist HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(1500)]
+            for client in clients:
+                client.settimeout(60)
+                client.sendall(request)
+            answers = [client.recv(65536).decode() for client in clients]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    refused = [answer for answer in answers if not answer.startswith("HTTP/1.1 200")]
+    assert 0 < len(refused) < 500
+    for answer in refused:
+        assert answer.startswith("HTTP/1.1 503")
+        assert "retry-after: 1" in answer.lower()
+        assert '{"error": "Too many requests are waiting: try again in a second."}' in answer
+    assert sum('"digit":7' in answer for answer in answers) == len(answers) - len(refused)

@@ -1,0 +1,253 @@
+"""The handler answers each request of a batch on its own, run by TorchServe's own loader and context."""
+
+import base64
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ts.context import RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.model_loader import TsModelLoader
+from ts.service import Service
+
+from digit_image import read_picture
+from digit_net import DigitNet
+from operate.archive import build
+from operate.config import ROOT
+from tests.services import EXAMPLES
+
+GOOD = EXAMPLES[3].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The model as a worker has it after loading."""
+    folder = tmp_path_factory.mktemp("model")
+    with zipfile.ZipFile(build(folder, "mnist")) as mar:
+        mar.extractall(folder)
+    metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
+    metrics.initialize_cache()
+    return TsModelLoader().load("mnist", str(folder), "digit_handler.py", None, 64, None, metrics_cache=metrics)
+
+
+def ask(loaded: Service, *rows: dict[str, Any], headers: dict[str, Any] | None = None) -> list[tuple[int, Any]]:
+    """Return status and parsed JSON for each request of one batch."""
+    loaded.context.request_processor = [RequestProcessor(headers or {}) for _ in rows]
+    answers = loaded._entry_point(list(rows), loaded.context)
+    assert len(answers) == len(rows)
+    for index in range(len(rows)):
+        assert loaded.context.get_response_content_type(index) == "application/json"
+    return [(loaded.context.get_response_status(index)[0], json.loads(answer)) for index, answer in enumerate(answers)]
+
+
+def test_an_answer_has_digit_confidence_and_ten_probabilities(loaded: Service) -> None:
+    for digit, path in EXAMPLES.items():
+        ((status, answer),) = ask(loaded, {"body": path.read_bytes()})
+        assert status == 200
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities"]
+        assert answer["digit"] == digit == answer["probabilities"].index(max(answer["probabilities"]))
+        assert answer["certain"] is True
+        assert answer["confidence"] == max(answer["probabilities"])
+        assert len(answer["probabilities"]) == 10
+        assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_picture_leaves_its_neighbours_alone(loaded: Service) -> None:
+    batch = [EXAMPLES[1].read_bytes(), b"no picture", EXAMPLES[2].read_bytes(), b"", EXAMPLES[0].read_bytes()]
+    answers = ask(loaded, *({"body": upload} for upload in batch))
+    assert [status for status, _ in answers] == [200, 400, 200, 400, 200]
+    assert [answer.get("digit") for _, answer in answers] == [1, None, 2, None, 0]
+    assert all(answer["error"].endswith(".") for status, answer in answers if status == 400)
+
+
+def test_a_batch_of_bad_pictures_alone_is_answered(loaded: Service) -> None:
+    assert [status for status, _ in ask(loaded, {"body": b"a"}, {"body": b"b"})] == [400, 400]
+
+
+def test_a_picture_is_read_alike_alone_and_in_a_batch(loaded: Service) -> None:
+    rows = [{"body": path.read_bytes()} for path in EXAMPLES.values()]
+    for (_, alone), (_, together) in zip((ask(loaded, row)[0] for row in rows), ask(loaded, *rows), strict=True):
+        assert alone["digit"] == together["digit"]
+        assert alone["probabilities"] == pytest.approx(together["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize("row", [{"body": GOOD}, {"body": bytearray(GOOD)}, {"data": GOOD}, {"any näme": GOOD}])
+def test_the_field_of_the_picture_may_have_any_name(row: dict[str, Any], loaded: Service) -> None:
+    assert ask(loaded, row)[0][1]["digit"] == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "holds no picture"),
+        ({"a": GOOD, "b": GOOD}, "2 fields"),
+        ({"body": "seven"}, "holds text"),
+        ({"body": None}, "holds text"),
+        ({"body": {}}, '"instances"'),
+        ({"body": b'{"instances": '}, "no valid JSON"),
+        ({"body": b' {"digit": 7}'}, '"instances"'),
+        ({"body": {"instances": []}}, "0 pictures"),
+        ({"body": {"instances": [{}] * 1025}}, "1025 pictures"),
+        ({"body": {"inputs": []}}, "one input"),
+        ({"body": {"inputs": ["pixels"]}}, "one input"),
+    ],
+)
+def test_a_request_of_another_kind_is_refused(row: dict[str, Any], reason: str, loaded: Service) -> None:
+    ((status, answer),) = ask(loaded, row)
+    assert status == 400
+    assert reason in answer["error"]
+
+
+def base64_of(upload: bytes) -> dict[str, str]:
+    """Return a picture as KServe's v1 protocol has it."""
+    return {"b64": base64.b64encode(upload).decode()}
+
+
+@pytest.mark.parametrize("parsed", [True, False], ids=["parsed before", "as bytes"])
+def test_many_pictures_in_one_request_are_answered_each_for_itself(parsed: bool, loaded: Service) -> None:
+    instances: list[Any] = [base64_of(path.read_bytes()) for path in EXAMPLES.values()]
+    instances += [base64_of(b"no picture"), {"b64": "?"}, {"b64": "ü"}, {"picture": "b64"}, "b64"]
+    body = {"instances": instances}
+    answers = ask(loaded, {"body": GOOD}, {"body": body if parsed else json.dumps(body).encode()}, {"body": b"x"})
+    assert [status for status, _ in answers] == [200, 200, 400]
+    predictions = answers[1][1]["predictions"]
+    assert [each.get("digit") for each in predictions] == [*EXAMPLES, None, None, None, None, None]
+    assert [each["error"] for each in predictions[len(EXAMPLES) :]] == [
+        "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.",
+        "The base64 of this picture is damaged.",
+        "The base64 of this picture is damaged.",
+        'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
+        'Each instance must be {"b64": "..."}: the bytes of a picture file as base64.',
+    ]
+
+
+def test_the_pictures_of_a_request_have_no_more_megapixels_than_one_may_have(loaded: Service) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (5000, 2000), 255).save(picture, "PNG")
+    ((status, answer),) = ask(loaded, {"body": {"instances": [base64_of(picture.getvalue())] * 4}})
+    assert status == 200
+    assert ["together" in each["error"] for each in answer["predictions"]] == [False, False, True, True]
+
+
+def tensor_of(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", **changes: Any) -> dict[str, Any]:
+    """Return pixels as KServe's v2 protocol has them."""
+    return {"name": "pixels", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.tolist()} | changes
+
+
+def outputs_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of each output of KServe's v2 protocol."""
+    for output in answer["outputs"]:
+        assert len(output["data"]) == np.prod(output["shape"])
+    return {output["name"]: output["data"] for output in answer["outputs"]}
+
+
+@pytest.mark.parametrize("form", ["nested", "flat", "binary"])
+def test_pixels_in_one_tensor_are_read_as_files_are(
+    form: str, loaded: Service, mnist_test: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    pixels = mnist_test[0][:70, 0].numpy().copy()
+    pixels[5] = 0
+    tensor, headers, binary = tensor_of(pixels), {}, b""
+    if form == "flat":
+        tensor["data"] = pixels.reshape(-1).tolist()
+    body = json.dumps({"id": "a7", "inputs": [tensor]}).encode()
+    if form == "binary":
+        del tensor["data"]
+        body = json.dumps({"id": "a7", "inputs": [tensor]}).encode()
+        headers, binary = {"Inference-Header-Content-Length": str(len(body))}, pixels.tobytes()
+    ((status, answer),) = ask(loaded, {"body": body + binary}, headers=headers)
+    assert status == 200
+    assert (answer["id"], answer["model_name"]) == ("a7", "mnist")
+    outputs = outputs_of(answer)
+    assert outputs["digit"][5] == -1
+    assert [index for index, error in enumerate(outputs["error"]) if error] == [5]
+    assert outputs["error"][5] == "The picture is blank."
+    for index in (0, 4, 6, 69):
+        picture = io.BytesIO()
+        Image.fromarray(pixels[index]).save(picture, "PNG")
+        ((_, alone),) = ask(loaded, {"body": picture.getvalue()})
+        assert outputs["digit"][index] == alone["digit"]
+        assert outputs["certain"][index] == alone["certain"]
+        assert outputs["confidence"][index] == pytest.approx(alone["confidence"], abs=1e-5)
+        assert outputs["probabilities"][10 * index : 10 * index + 10] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+def test_a_form_may_have_a_field_with_the_name_of_a_header(loaded: Service) -> None:
+    name = "Inference-Header-Content-Length"
+    headers: dict[str, Any] = {name: {"content-type": "image/png"}}
+    assert ask(loaded, {name: b'{"inputs": []}'}, headers=headers)[0][0] == 400
+
+
+ONE = np.full((1, 28, 28), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (tensor_of(ONE, datatype="FP32"), "UINT8"),
+        (tensor_of(ONE, shape=[1, 32, 32]), "[1, 32, 32]"),
+        (tensor_of(ONE, shape="1x28x28"), "the shape [n, 28, 28]"),
+        (tensor_of(ONE, shape=[]), "the shape [n, 28, 28]"),
+        (tensor_of(ONE, shape=[2, 28, 28]), "784 numbers"),
+        (tensor_of(ONE, shape=[-1, 28, 28]), "-1 pictures"),
+        (tensor_of(ONE, shape=[2000, 28, 28]), "2000 pictures"),
+        (tensor_of(ONE, data=[256] * 784), "0 to 255"),
+        (tensor_of(ONE, data=[0.5] * 784), "0 to 255"),
+        (tensor_of(ONE, data="784"), "0 to 255"),
+        (tensor_of(ONE, data=78), "784 of its shape"),
+        (tensor_of(ONE, data=[[1], 2]), "0 to 255"),
+    ],
+)
+def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str, loaded: Service) -> None:
+    ((status, answer),) = ask(loaded, {"body": {"inputs": [tensor]}})
+    assert status == 400
+    assert reason in answer["error"]
+
+
+EXPLAIN = {"explain": "True"}
+
+
+def test_an_explanation_shows_what_the_net_saw_and_which_ink_spoke(loaded: Service) -> None:
+    for digit, path in EXAMPLES.items():
+        ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
+        assert status == 200
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency"]
+        assert answer["digit"] == digit
+        pixels, spoke = np.array(answer["pixels"]), np.array(answer["saliency"])
+        assert np.array_equal(pixels, read_picture(path.read_bytes())[0])
+        assert spoke.shape == (28, 28)
+        assert not spoke[pixels == 0].any()
+
+
+def test_the_saliency_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service) -> None:
+    pixels = torch.from_numpy(read_picture(GOOD))
+    with torch.inference_mode():
+        with_ink, without = loaded._entry_point.__self__.model(torch.stack([pixels, torch.zeros_like(pixels)]))
+    added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)
+
+
+def test_ink_that_speaks_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    pixels, spoke = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
+    lost = []
+    for order in (np.argsort(-spoke, axis=None), np.argsort(spoke, axis=None)):
+        rest = pixels.copy().reshape(-1)
+        rest[order[: np.count_nonzero(pixels) // 2]] = 0
+        with torch.inference_mode():
+            whole, half = shipped_net(torch.from_numpy(np.stack([pixels, rest.reshape(28, 28)]))[:, None])
+        lost.append(((whole[3] - whole.mean()) - (half[3] - half.mean())).item())
+    assert lost[0] > 2 * max(lost[1], 0)
+    assert lost[0] > 1
+
+
+def test_a_picture_that_cannot_be_explained_gets_its_own_400(loaded: Service) -> None:
+    answers = ask(loaded, {"body": b"no picture"}, {"body": GOOD}, headers=EXPLAIN)
+    assert [status for status, _ in answers] == [400, 200]
+    assert "saliency" not in ask(loaded, {"body": GOOD}, headers={"explain": "False"})[0][1]

@@ -1,0 +1,235 @@
+"""Any picture becomes pixels as MNIST has them, or a sentence for its sender."""
+
+import contextlib
+import io
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from digit_image import MAX_UPLOAD_BYTES, BadImage, centre_of_mass, is_mnist, read_picture
+from digit_net import DigitNet
+from tests.services import EXAMPLES
+
+Pixels = NDArray[np.uint8]
+
+
+def encode(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
+    """Return the bytes of a picture file."""
+    file = io.BytesIO()
+    picture.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def read_digit(net: DigitNet, upload: bytes) -> int:
+    """Return the digit that the net reads in an upload."""
+    with torch.inference_mode():
+        return int(net(torch.from_numpy(read_picture(upload))[None]).argmax())
+
+
+def enlarge(glyph: Pixels, side: int = 336, margin: int = 40) -> Image.Image:
+    """Return (28, 28) ink as a large smooth picture in mode L, bright on dark, with a margin to the left."""
+    smooth = np.asarray(Image.fromarray(glyph).resize((side, side), Image.Resampling.BICUBIC), np.float64)
+    ink = 255 / (1 + np.exp((110 - smooth) / 12))
+    return Image.fromarray(np.pad(np.where(ink < 2, 0, ink), ((0, 0), (margin, 0))).astype(np.uint8))
+
+
+def with_alpha(ink: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """Return ink of a colour on nothing."""
+    picture = Image.new("RGBA", ink.size, (*colour, 0))
+    picture.putalpha(ink)
+    return picture
+
+
+def palette_with_transparency(ink: Image.Image) -> Image.Image:
+    """Return black ink in a palette whose other entry is transparent."""
+    picture = ink.point(lambda level: int(level > 127)).convert("P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.info["transparency"] = 0
+    return picture
+
+
+def invert(ink: Image.Image) -> Image.Image:
+    """Return dark ink on white."""
+    return ink.point(lambda level: 255 - level)
+
+
+def deep(ink: Image.Image) -> Image.Image:
+    """Return dark ink with 16 bits a pixel."""
+    return Image.fromarray((65535 - 257 * np.asarray(ink).astype(np.int64)).astype(np.uint16))
+
+
+def shaded(ink: Image.Image) -> Image.Image:
+    """Return dark ink on paper whose one side lies in a shadow darker than the ink's grey on the other."""
+    light = np.linspace(250, 90, ink.width)[None, :]
+    return Image.fromarray((light * (1 - 0.55 * np.asarray(ink) / 255)).astype(np.uint8))
+
+
+def noisy(ink: Image.Image, deviation: float = 40.0) -> Image.Image:
+    """Return dark grey ink on light grey paper under a camera's noise, its standard deviation in grey levels."""
+    page = 230 - 180 / 255 * np.asarray(ink)
+    noise = np.random.default_rng(0).normal(0, deviation, page.shape)
+    return Image.fromarray(np.clip(page + noise, 0, 255).astype(np.uint8))
+
+
+KINDS: dict[str, Callable[[Image.Image], bytes]] = {
+    "white on black": encode,
+    "black on white": lambda ink: encode(invert(ink)),
+    "JPEG": lambda ink: encode(invert(ink), "JPEG", quality=40),
+    "WebP": lambda ink: encode(invert(ink).convert("RGB"), "WEBP", quality=40),
+    "BMP": lambda ink: encode(invert(ink).convert("RGB"), "BMP"),
+    "one bit": lambda ink: encode(invert(ink).convert("1"), "BMP"),
+    "GIF": lambda ink: encode(invert(ink), "GIF"),
+    "CMYK": lambda ink: encode(invert(ink).convert("CMYK"), "JPEG"),
+    "16 bit": lambda ink: encode(deep(ink)),
+    "black on transparent": lambda ink: encode(with_alpha(ink, (0, 0, 0))),
+    "white on transparent": lambda ink: encode(with_alpha(ink, (255, 255, 255))),
+    "red on transparent": lambda ink: encode(with_alpha(ink, (220, 20, 30)), "WEBP", lossless=True),
+    "transparent palette": lambda ink: encode(palette_with_transparency(ink), "PNG", transparency=0),
+    "blue on yellow": lambda ink: encode(
+        Image.composite(Image.new("RGB", ink.size, "navy"), Image.new("RGB", ink.size, "gold"), ink)
+    ),
+    "red on green": lambda ink: encode(
+        Image.composite(Image.new("RGB", ink.size, (190, 40, 40)), Image.new("RGB", ink.size, (60, 105, 60)), ink)
+    ),
+    "yellow on white": lambda ink: encode(
+        Image.composite(Image.new("RGB", ink.size, (255, 240, 90)), Image.new("RGB", ink.size, "white"), ink), "JPEG"
+    ),
+    "shadow": lambda ink: encode(shaded(ink)),
+    "noise": lambda ink: encode(noisy(ink)),
+    "wide": lambda ink: encode(Image.fromarray(np.pad(np.asarray(invert(ink)), ((0, 0), (0, 900)), mode="edge"))),
+    "tall": lambda ink: encode(Image.fromarray(np.pad(np.asarray(invert(ink)), ((0, 900), (0, 0)), mode="edge"))),
+    "huge": lambda ink: encode(invert(ink).resize((3760, 3360)), "JPEG"),
+    "small": lambda ink: encode(invert(ink).resize((30, 27), Image.Resampling.BOX)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_digit_is_read_in_every_kind_of_picture(
+    kind: str, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
+) -> None:
+    pixels, digits = mnist_test
+    for digit in range(10):
+        glyph = pixels[digits == digit][7, 0].numpy()
+        assert read_digit(shipped_net, KINDS[kind](enlarge(glyph))) == digit
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_may_be_held_any_way(
+    orientation: int, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
+) -> None:
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    pixels, digits = mnist_test
+    picture = invert(enlarge(pixels[digits == 4][7, 0].numpy()))
+    if orientation in undo:
+        picture = picture.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for file_format in ("JPEG", "PNG", "WEBP"):
+        assert read_digit(shipped_net, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_the_shipped_pictures_are_read(digit: int, shipped_net: DigitNet) -> None:
+    assert read_digit(shipped_net, EXAMPLES[digit].read_bytes()) == digit
+
+
+def test_every_mnist_picture_passes_unchanged(mnist_test: tuple[Tensor, Tensor]) -> None:
+    pixels = mnist_test[0][:, 0].numpy()
+    assert all(is_mnist(picture) for picture in pixels)
+    for picture in pixels[:200]:
+        assert np.array_equal(read_picture(encode(Image.fromarray(picture)))[0], picture)
+        assert np.array_equal(read_picture(encode(Image.fromarray(255 - picture)))[0], picture)
+
+
+def test_pixels_have_the_geometry_of_mnist() -> None:
+    for path in EXAMPLES.values():
+        pixels = read_picture(path.read_bytes())
+        assert pixels.shape == (1, 28, 28)
+        assert pixels.dtype == np.uint8
+        assert pixels.max() == 255
+        rows, columns = np.nonzero(pixels[0].any(1))[0], np.nonzero(pixels[0].any(0))[0]
+        assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
+        assert centre_of_mass(pixels[0]) == pytest.approx((14, 14), abs=0.55)
+
+
+NOISE = random.Random(0).randbytes(MAX_UPLOAD_BYTES + 1)
+POINTS = np.zeros((200, 200), np.uint8)
+POINTS[5::20, 5::20] = 200
+REFUSED = {
+    "nothing": (b"", "is empty"),
+    "text": (b"seven", "not a picture"),
+    "noise": (NOISE[:5000], "not a picture"),
+    "TIFF": (encode(Image.new("L", (9, 9)), "TIFF"), "not a picture"),
+    "white": (encode(Image.new("L", (200, 200), 255)), "blank"),
+    "black": (encode(Image.new("RGB", (28, 28))), "blank"),
+    "one point": (encode(Image.new("L", (1, 1), 7)), "too small"),
+    "fully transparent": (encode(Image.new("RGBA", (99, 99))), "blank"),
+    "paper": (encode(Image.fromarray(np.random.default_rng(0).normal(200, 3, (300, 300)).astype(np.uint8))), "blank"),
+    "too many bytes": (NOISE, "8388609 bytes"),
+    "too many pixels": (encode(Image.new("1", (6000, 5000))), "30.0 megapixels"),
+    "a decompression bomb": (encode(Image.new("1", (30_000, 30_000))), "too many pixels"),
+    "scattered points": (encode(Image.fromarray(POINTS)), "blank"),
+    "cut off": (EXAMPLES[7].read_bytes()[:9000], "cut off"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_bad_picture_is_refused_with_a_sentence(kind: str) -> None:
+    upload, reason = REFUSED[kind]
+    with pytest.raises(BadImage, match=reason) as refusal:
+        read_picture(upload)
+    assert str(refusal.value).endswith(".")
+
+
+SIZES = [(8, 8), (8, 900), (900, 8), (9, 41), (41, 9), (28, 28), (41, 41), (40, 300), (130, 90), (1, 500), (7, 7)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int]) -> None:
+    chance = np.random.default_rng(size)
+    height, width = size
+    for kind in range(60):
+        page = [
+            np.full(size, kind),
+            chance.integers(0, 256, size),
+            chance.integers(0, 2, size) * 255,
+            np.linspace(0, 255, height * width).reshape(size),
+            chance.normal(128, 10, size).clip(0, 255),
+            (chance.random(size) < 0.02) * 255,
+        ][kind % 6].astype(np.uint8)
+        for _ in range(kind % 4):
+            y, x = chance.integers(height), chance.integers(width)
+            page[y : y + chance.integers(1, 40), x : x + chance.integers(1, 40)] = chance.integers(256)
+        grey = Image.fromarray(page)
+        picture = grey if kind % 2 else Image.merge("RGB", [grey, invert(grey), grey.point(lambda v: v * 3 % 256)])
+        with contextlib.suppress(BadImage):
+            pixels = read_picture(encode(picture))
+            assert pixels.shape == (1, 28, 28)
+            assert pixels.any()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", EXAMPLES.values(), ids=lambda path: path.name)
+def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any) -> None:
+    chance = random.Random(path.name)
+    for _ in range(60):
+        upload = bytearray(path.read_bytes())
+        for _ in range(chance.randint(1, 20)):
+            upload[chance.randrange(min(len(upload), chance.choice([100, 10**6])))] = chance.randrange(256)
+        with contextlib.suppress(BadImage):
+            assert read_picture(bytes(upload[: chance.randint(1, len(upload))])).shape == (1, 28, 28)

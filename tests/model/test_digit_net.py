@@ -1,0 +1,56 @@
+"""The net is the one it claims to be, and the shipped weights read MNIST as their record says."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet
+from operate.config import ROOT
+from train.accuracy import accuracy
+from train.mnist import read_training, split
+
+SHAPES = {
+    "conv1.weight": (32, 1, 5, 5),
+    "conv1.bias": (32,),
+    "conv2.weight": (64, 32, 5, 5),
+    "conv2.bias": (64,),
+    "fc1.weight": (1024, 3136),
+    "fc1.bias": (1024,),
+    "fc2.weight": (10, 1024),
+    "fc2.bias": (10,),
+}
+
+
+def test_the_net_has_exactly_these_layers(shipped_net: DigitNet) -> None:
+    assert {name: tuple(tensor.shape) for name, tensor in shipped_net.state_dict().items()} == SHAPES
+    assert sum(tensor.numel() for tensor in shipped_net.parameters()) == 3_274_634
+
+
+def test_pixels_are_standardised_by_the_training_pictures() -> None:
+    pixels = read_training()[0].double()
+    assert pixels.mean().item() == pytest.approx(PIXEL_MEAN, abs=1e-3)
+    assert pixels.std().item() == pytest.approx(PIXEL_STD, abs=1e-3)
+
+
+def test_uint8_and_float_pixels_give_the_same_logits(shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]) -> None:
+    pixels = mnist_test[0][:8]
+    with torch.inference_mode():
+        assert torch.equal(shipped_net(pixels), shipped_net(pixels.float()))
+
+
+def test_validation_pictures_are_held_out_of_the_training_pictures() -> None:
+    learned_from, held_out = split()
+    assert (len(learned_from), len(held_out)) == (55_000, 5_000)
+    assert sorted([*learned_from.tolist(), *held_out.tolist()]) == list(range(60_000))
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_are_as_accurate_as_their_record_says(
+    shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
+) -> None:
+    record = json.loads((ROOT / "model" / "digit_net.json").read_text())
+    measured = accuracy(shipped_net, *mnist_test)
+    assert measured >= 0.994
+    assert measured == pytest.approx(record["test_accuracy"], abs=1e-4)

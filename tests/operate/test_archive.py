@@ -1,0 +1,75 @@
+"""The archive holds exactly what serving needs, and is the same from the same inputs."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from operate.archive import build
+from operate.config import ROOT
+from tests.services import EXAMPLES
+
+CONTENT = [
+    "MAR-INF/MANIFEST.json",
+    "digit_attribution.py",
+    "digit_engine.py",
+    "digit_handler.py",
+    "digit_image.py",
+    "digit_ink.py",
+    "digit_metrics.py",
+    "digit_net.pt",
+    "digit_net.py",
+    "digit_requests.py",
+    "digit_ruling.py",
+    "digit_stream.py",
+    "model-config.yaml",
+]
+
+READ_A_DIGIT = """
+import importlib, json, pathlib, sys
+folder, picture = sys.argv[1:]
+sys.path.insert(0, folder)
+for file in pathlib.Path(folder).glob("*.py"):
+    module = importlib.import_module(file.stem)
+    assert module.__file__ == str(file), module.__file__
+from ts.context import RequestProcessor
+from ts.model_loader import TsModelLoader
+service = TsModelLoader().load("mnist", folder, "digit_handler.py", None, 64, None)
+service.context.request_processor = [RequestProcessor({})]
+upload = pathlib.Path(picture).read_bytes()
+print(json.loads(service._entry_point([{"body": upload}], service.context)[0])["digit"])
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A freshly built archive."""
+    return build(tmp_path_factory.mktemp("store"), "mnist")
+
+
+def test_the_archive_holds_exactly_these_files(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as mar:
+        assert sorted(mar.namelist()) == CONTENT
+
+
+def test_the_same_inputs_make_the_same_bytes(archive: Path, tmp_path: Path) -> None:
+    assert build(tmp_path, "mnist").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.slow
+def test_everything_loads_from_the_unpacked_archive_alone(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as mar:
+        mar.extractall(tmp_path)
+    command: list[str | Path] = [sys.executable, "-P", "-W", "ignore", "-c", READ_A_DIGIT, tmp_path, EXAMPLES[8]]
+    reading = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert reading.stdout.splitlines()[-1:] == ["8"], reading.stderr
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
+    command: list[str | Path] = [ROOT / "scripts" / "archive", "--model-store", tmp_path / "nowhere"]
+    archiving = subprocess.run(command, capture_output=True, text=True)
+    assert archiving.returncode == 1
+    assert archiving.stderr.count("\n") == 1
+    assert "No such file or directory" in archiving.stderr

@@ -1,0 +1,301 @@
+"""scripts/serve starts, says clearly when it cannot, and leaves nothing behind."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+import requests
+
+from bench.service import find_workers
+from operate.archive import read_version
+from operate.config import ROOT, read_config
+from tests.load import load
+from tests.services import EXAMPLES, Service, poll, start, stop, write_config
+
+pytestmark = pytest.mark.server
+
+
+def serve(config: Path, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run scripts/serve that is expected to give up."""
+    environment = os.environ | {"LOG_LOCATION": str(config.parent)}
+    command = [str(root / "scripts" / "serve"), "--config", str(config)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_serve_says_where_everything_is(service: Service) -> None:
+    config = service.config
+    for address in (config.inference, config.management, config.metrics, config.page):
+        assert address in service.output
+
+
+def test_every_listener_is_on_the_loopback_address(service: Service) -> None:
+    processes = [psutil.Process(service.process.pid)]
+    processes += processes[0].children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) == 4
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_a_second_start_says_that_the_service_is_running(service: Service) -> None:
+    second = serve(service.config.path)
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert "already running" in second.stderr
+    assert service.config.page in second.stderr
+
+
+@pytest.mark.parametrize("name", ["inference_address", "metrics_address", "management_address", "cors_allowed_origin"])
+def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    line = next(line for line in config.read_text().splitlines() if line.startswith(name))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(line.replace("=", ":").rsplit(":", 1)[1])))
+        other.listen()
+        refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "Address already in use" in refused.stderr
+    assert name in refused.stderr
+
+
+def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    metrics, inference = read_config(config).metrics, read_config(config).inference
+    config.write_text(config.read_text().replace(metrics, inference))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "change metrics_address" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inference_address", "127.0.0.1:8080"),
+        ("metrics_address", "http://127.0.0.1"),
+        ("management_address", "http://127.0.0.1:99999"),
+        ("inference_address", ""),
+    ],
+)
+def test_a_malformed_address_is_one_sentence(name: str, value: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(re.sub(f"^{name}=.*", f"{name}={value}", config.read_text(), flags=re.MULTILINE))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert name in refused.stderr
+
+
+def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
+    refused = serve(tmp_path / "none.properties")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What serving needs of the repository, to break."""
+    root = tmp_path / "clone"
+    root.mkdir()
+    for name in ("config.properties", "log4j2.xml", "metrics.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("examples", "handler", "model", "operate", "requirements", "scripts", "server", "web"):
+        shutil.copytree(ROOT / name, root / name)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    return root
+
+
+def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
+    (clone / "model" / "digit_net.pt").unlink()
+    refused = serve(write_config(tmp_path), clone)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "digit_net.pt is missing" in refused.stderr
+
+
+def test_damaged_weights_end_the_start(clone: Path, tmp_path: Path) -> None:
+    weights = clone / "model" / "digit_net.pt"
+    weights.write_bytes(weights.read_bytes()[:5_000_000])
+    refused = serve(write_config(tmp_path), clone)
+    assert refused.returncode == 3
+    assert "No worker of the model stays alive: RuntimeError: PytorchStreamReader failed" in refused.stderr
+    assert refused.stderr.count("\n") == 2
+    assert "failed finding central directory" in (tmp_path / "model.log").read_text()
+
+
+def test_a_damaged_archive_is_built_anew(tmp_path: Path) -> None:
+    (tmp_path / "mnist.mar").write_bytes(b"no archive")
+    running = start(tmp_path)
+    stop(running)
+    assert str(read_version(tmp_path / "mnist.mar", "mnist")) == "0.1.0"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that has no place for a model."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("what", ["model_store", "TMPDIR"])
+def test_a_full_disk_is_one_sentence(
+    what: str, full_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path)
+    if what == "model_store":
+        config.write_text(re.sub("^model_store=.*", f"model_store={full_disk}", config.read_text(), flags=re.MULTILINE))
+    else:
+        monkeypatch.setenv("TMPDIR", str(full_disk))
+    refused = serve(config)
+    assert refused.returncode == 1
+    assert "No space left on device" in refused.stderr
+    assert refused.stderr.replace("Starting TorchServe ...\n", "").count("\n") == 1
+
+
+def test_without_a_page_in_the_configuration_none_is_served(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text("\n".join(line for line in config.read_text().splitlines() if not line.startswith("cors_")))
+    running = start(tmp_path, config)
+    assert "Page" not in running.output
+    assert requests.post(running.predictions, data=EXAMPLES[7].read_bytes(), timeout=30).json()["digit"] == 7
+    stop(running)
+
+
+def test_a_request_that_was_accepted_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    with load(running.predictions) as counts:
+        poll(lambda: counts["right"] > 300)
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+    assert set(counts) == {"right", "refused"}, counts
+
+
+def test_a_slow_upload_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    picture = EXAMPLES[7].read_bytes()
+    address = urlsplit(running.predictions)
+    with socket.create_connection((address.hostname, address.port)) as client:
+        head = f"POST {address.path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(picture)}\r\n\r\n"
+        client.sendall(head.encode() + picture[:100])
+        # An answer to a later request shows that the server has read this one's beginning.
+        assert requests.get(f"{running.config.inference}/ping", timeout=30).ok
+        running.process.terminate()
+        poll(lambda: not answers(running))
+        client.sendall(picture[100:])
+        answer = client.makefile("rb").read().decode()
+    assert '"digit":7' in answer
+    assert "connection: close" in answer.lower()
+    assert running.process.wait(60) == 0
+
+
+def answers(service: Service) -> bool:
+    """Tell whether the service takes connections."""
+    address = urlsplit(service.predictions)
+    with socket.socket() as client:
+        return client.connect_ex((address.hostname, address.port)) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_everything(name: str, start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    scratch = next(word for process in family for word in process.cmdline() if "java.io.tmpdir" in word).split("=")[1]
+    assert len(family) >= 2
+    running.process.send_signal(signal.Signals[name])
+    assert running.process.wait(60) == 0
+    poll(lambda: not any(process.is_running() for process in family))
+    assert not Path(scratch).exists()
+
+
+def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    java = next(child for child in psutil.Process(running.process.pid).children() if "java" in child.name())
+    family = java.children(recursive=True)
+    java.kill()
+    assert running.process.wait(60) == 1
+    poll(lambda: not any(process.is_running() for process in family))
+
+
+def is_told_ready(service: Service) -> bool:
+    """Tell whether the metrics say that both workers are ready."""
+    metrics = requests.get(service.config.metrics + "/metrics", timeout=30).text
+    return 'digit_ready_workers{version="0.1.0",} 2.0' in metrics
+
+
+@pytest.mark.slow
+def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
+    start_service: Callable[[], Service], capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = start_service()
+    poll(lambda: is_told_ready(running))
+
+    def has_ended() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
+                worker.kill()
+        return running.process.poll() is not None
+
+    poll(has_ended, 60)
+    assert running.process.returncode == 3
+    assert "No worker of the model stays alive:" in capfd.readouterr().err
+
+
+def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
+    running = start_service()
+    poll(lambda: is_told_ready(running))
+    for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
+        worker.kill()
+    response = requests.post(running.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
+    assert response.json()["digit"] == 7
+    stop(running)
+
+
+def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
+    page = service.config.page
+    for path, kind in {"/": "text/html", "/page.js": "text/javascript", "/style.css": "text/css"}.items():
+        response = requests.get(page + path, timeout=30)
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].split(";")[0] == kind
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert f"connect-src 'self' {service.config.inference};" in policy
+        assert "unsafe" not in policy
+    assert requests.get(page + "/config.json", timeout=30).json() == {
+        "inference": service.config.inference,
+        "model": "mnist",
+        "max_request_bytes": 8_388_608,
+    }
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/nothing", "//etc/passwd"])
+def test_the_page_serves_no_other_file(path: str, service: Service) -> None:
+    host, port = service.config.page.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert b" 404 " in connection.recv(100)
+
+
+def test_a_browser_that_comes_by_another_name_is_sent_to_the_right_one(service: Service) -> None:
+    page = service.config.page
+    response = requests.get(page.replace("127.0.0.1", "localhost"), allow_redirects=False, timeout=30)
+    assert response.is_redirect
+    assert response.headers["Location"] == page + "/"

@@ -1,0 +1,171 @@
+"""The real service and the real gateway, each with free ports and a folder of its own."""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from operate.client import Client
+from operate.config import CONFIG, ROOT, Config, read_config
+from operate.examples import list_examples
+
+EXAMPLES = list_examples()
+START_TIMEOUT_S = 120
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+NOBODY = 65534
+# pytest-xdist's processes (gw0, gw1, ...) take turns.
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = iter(random.sample(range(15_000 + 1_000 * PROCESS, 16_000 + 1_000 * PROCESS), 1_000))
+
+
+@dataclass
+class Service:
+    """A running scripts/serve."""
+
+    process: "subprocess.Popen[bytes]"
+    config: Config
+    output: str
+
+    @property
+    def client(self) -> Client:
+        """A client of this service."""
+        return Client(self.config)
+
+    @property
+    def predictions(self) -> str:
+        """The URL to POST pictures to."""
+        return f"{self.config.inference}/predictions/{self.config.model}"
+
+
+@dataclass
+class Gateway:
+    """A running nginx; its folder has its configuration, and what it printed."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    folder: Path
+
+
+@contextlib.contextmanager
+def run_gateway(inference: str, certificates: Path | None = None, **settings: str) -> Iterator[Gateway]:
+    """Run nginx as docker/compose.yaml does, with the shipped configuration and no rights, in front of a service.
+
+    Of the settings in docker/compose.yaml, only those that say where something is are others.
+    """
+    if not NGINX:
+        pytest.skip("needs nginx (Debian: apt install nginx)")
+    shipped = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["gateway"]
+    place = f"127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory(prefix="gateway-") as name:
+        folder = Path(name)
+        values = (
+            shipped["environment"]
+            | settings
+            | {
+                "GATEWAY_HTTP": place,
+                "GATEWAY_SERVICE": inference.removeprefix("http://"),
+                "GATEWAY_RESOLVER": "127.0.0.1",
+                "GATEWAY_PAGE": str(folder / "web"),
+                "GATEWAY_CERTIFICATES": str(folder / "certificates"),
+            }
+        )
+        shutil.copytree(ROOT / "web", folder / "web")
+        if certificates:
+            shutil.copytree(certificates, folder / "certificates")
+        for template in (ROOT / "docker" / "gateway").glob("*.template"):
+            filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: values.get(found[1], ""), template.read_text())
+            (folder / template.stem).write_text(filled)
+        command = [NGINX, *(word.replace("/tmp", name) for word in shipped["command"][1:])]  # noqa: S108
+        with (folder / "printed").open("wb") as printed:
+            user = None
+            if os.geteuid() == 0:
+                user = NOBODY
+                for path in (folder, *folder.rglob("*")):
+                    os.chown(path, NOBODY, NOBODY)
+            process = subprocess.Popen(command, stdout=printed, stderr=printed, user=user, group=user)
+        try:
+            poll(lambda: is_listening(place) or process.poll() is not None)
+            assert process.poll() is None, (folder / "printed").read_text()
+            yield Gateway(process, f"http://{place}", folder)
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            assert process.wait(60) == 0
+
+
+def is_listening(place: str) -> bool:
+    """Return whether something listens at host:port."""
+    host, port = place.split(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+def start(folder: Path, config: Path | None = None) -> Service:
+    """Start scripts/serve and return when it is ready."""
+    config = config or write_config(folder)
+    printed, ready = folder / "printed", folder / "ready"
+    with printed.open("w") as stdout:
+        process = subprocess.Popen(
+            [ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready],
+            env=os.environ | {"LOG_LOCATION": str(folder)},
+            stdout=stdout,
+            start_new_session=True,
+        )
+    poll(lambda: ready.exists() or process.poll() is not None, START_TIMEOUT_S)
+    assert process.poll() is None, f"scripts/serve ended with {process.returncode}; see {folder}"
+    return Service(process, read_config(config), printed.read_text())
+
+
+def stop(running: Service) -> None:
+    """End a service as Ctrl-C does, and assert that none of its processes is left."""
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(60) == 0
+    poll(lambda: not any(process.is_running() for process in family))
+
+
+def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
+    """Write a shipped configuration with free ports of 127.0.0.1 and a model store in the folder."""
+    lines = []
+    for line in shipped.read_text().splitlines():
+        name, _, value = line.partition("=")
+        if value.startswith("http://"):
+            line = f"{name}=http://127.0.0.1:{free_port()}"
+        elif name == "model_store":
+            line = f"{name}={folder}"
+        lines.append(line)
+    config = folder / "config.properties"
+    config.write_text("\n".join(lines) + "\n")
+    return config
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses, another one each time.
+
+    It lies below the ports that the system gives to clients, which might take it before the server does.
+    """
+    for port in PORTS:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def poll(claim: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Return as soon as the claim holds; fail when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < deadline, f"not so after {timeout_s} s"
+        time.sleep(0.05)

@@ -1,0 +1,112 @@
+"""Shapes that are not one digit, made from digits and random lines, to teach the net doubt."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.augment import SIDE_PX, draw, field, uniform
+
+# Digits whose mirror image or upside-down image is no digit.
+MIRROR = (2, 3, 4, 5, 6, 7, 9)
+TURN = (3, 4, 7)
+QUARTER_TURN = (2, 3, 4, 5, 7)
+
+
+def strangers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Return one shape that is no digit for each of (B, 1, 28, 28) float ink 0..255 with its digits (B,)."""
+    kinds = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)
+    order = torch.randint(len(kinds), (len(ink),), generator=generator, device=ink.device)
+    made = torch.empty_like(ink)
+    for number, kind in enumerate(kinds):
+        chosen = (order == number).nonzero()[:, 0]
+        if len(chosen):
+            made[chosen] = kind(ink[chosen], digits[chosen], generator)
+    return made
+
+
+def place(ink: Tensor, wide: Tensor, tall: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Scale each of (B, 1, 28, 28) ink by (B,) wide and tall; move its middle to (B,) x and y, in pixels from 14."""
+    none = torch.zeros_like(wide)
+    maps = torch.stack([1 / wide, none, -x / wide * 2 / SIDE_PX, none, 1 / tall, -y / tall * 2 / SIDE_PX], 1).view(
+        -1, 2, 3
+    )
+    grid = functional.affine_grid(maps, list(ink.shape), align_corners=False)
+    return functional.grid_sample(ink, grid, align_corners=False)
+
+
+def pairs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Put two digits beside each other, as much higher than wide as they come, 20 pixels wide or less."""
+    count = len(ink)
+    other = ink[torch.randperm(count, generator=generator, device=ink.device)]
+    tall = uniform(0.5, 1.0, (count,), ink, generator)
+    wide = tall * uniform(0.55, 1.0, (count,), ink, generator)
+    apart = wide * uniform(6.0, 10.0, (count,), ink, generator)
+    apart = apart.clamp(max=7)
+    step = uniform(-1.5, 1.5, (count,), ink, generator)
+    lines = torch.maximum(place(ink, wide, tall, -apart, step), place(other, wide, tall, apart, -step))
+    return functional.max_pool2d(lines, 3, 1, 1) * 0.4 + lines * 0.6
+
+
+def halves(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Put the upper half of one digit on the turned lower half of another."""
+    count = len(ink)
+    other = ink[torch.randperm(count, generator=generator, device=ink.device)]
+    other = torch.where(uniform(0, 1, (count, 1, 1, 1), ink, generator) < 0.5, other.transpose(2, 3), other.flip(2))
+    upper = torch.cat([ink[:, :, :14], other[:, :, 14:]], 2)
+    return torch.where(uniform(0, 1, (count, 1, 1, 1), ink, generator) < 0.5, upper, upper.transpose(2, 3))
+
+
+def turned(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Show a digit in a mirror, upside down or from the side; scribbles for digits that stay digits then."""
+
+    def among(chosen: tuple[int, ...]) -> Tensor:
+        return torch.isin(digits, torch.tensor(chosen, device=digits.device))[:, None, None, None]
+
+    made = scribbles(ink, digits, generator)
+    kind = uniform(0, 3, (len(ink), 1, 1, 1), ink, generator)
+    made = torch.where(among(MIRROR), ink.flip(3), made)
+    made = torch.where(among(TURN) & (kind > 2), ink.flip(2, 3), made)
+    quarter = torch.where(kind < 0.5, ink.transpose(2, 3), ink.transpose(2, 3).flip(2))
+    return torch.where(among(QUARTER_TURN) & (kind < 1), quarter, made)
+
+
+def scribbles(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a few random strokes, each a quadratic curve or a straight line."""
+    count = len(ink)
+    made = torch.zeros_like(ink)
+    strokes = torch.randint(2, 7, (count, 1, 1, 1), generator=generator, device=ink.device)
+    width = uniform(1.5, 4.0, (count,), ink, generator)
+    start = uniform(4, 24, (count, 2, 1), ink, generator)
+    for number in range(6):
+        ends = uniform(4, 24, (count, 2, 2), ink, generator)
+        # Three strokes in four go on where the last one ended.
+        goes_on = uniform(0, 1, (count, 1, 1), ink, generator) < 0.75
+        points = torch.cat([torch.where(goes_on, start, uniform(4, 24, (count, 2, 1), ink, generator)), ends], 2)
+        straight = uniform(0, 1, (count, 1), ink, generator) < 0.4
+        points[:, :, 1] = torch.where(straight, (points[:, :, 0] + points[:, :, 2]) / 2, points[:, :, 1])
+        start = points[:, :, 2:]
+        made = torch.maximum(made, torch.where(number < strokes, draw(points, width), 0.0))
+    return made
+
+
+def fill(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Make a silhouette: a digit so wide that it closes, plain or shaded; blobs for a one, which stays a one."""
+    wide = functional.max_pool2d(ink, 5, 1, 2)
+    wider = functional.max_pool2d(wide, 5, 1, 2)
+    shape = (len(ink), 1, 1, 1)
+    solid = torch.where(uniform(0, 1, shape, ink, generator) < 0.3, wide, wider)
+    shaded = solid * (1 - uniform(0, 0.9, shape, ink, generator) * field(6, ink, generator).clamp(0, 1))
+    return torch.where((digits == 1)[:, None, None, None], blobs(ink, digits, generator), shaded)
+
+
+def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Make patches, clouds and grain: what is left of a picture without writing."""
+    shape = (len(ink), 1, 1, 1)
+    fine = torch.where(uniform(0, 1, shape, ink, generator) < 0.5, field(7, ink, generator), field(4, ink, generator))
+    grain = torch.empty(ink.shape, device=ink.device).normal_(generator=generator)
+    made = fine + grain * torch.where(uniform(0, 1, shape, ink, generator) < 0.3, 1.0, 0.1)
+    made = (made - uniform(-0.3, 0.5, shape, ink, generator)) * uniform(1, 8, shape, ink, generator)
+    y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
+    half = uniform(5, 14, (*shape, 2), ink, generator)
+    inside = (x.abs() < half[..., 0]) & (y.abs() < half[..., 1])
+    return made.clamp(0, 1) * 255 * inside
