@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 
 from digit_ink import INK_SHARE, NoInkError, cut_out, extent, find_ink, keep_digit, stroke_width, two_levels
 
-MAX_UPLOAD_BYTES = 8 * 1_048_576
 MAX_MEGAPIXELS = 25
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # How the names of such files end, in lower case.
@@ -63,7 +62,7 @@ def read_picture(upload: bytes) -> NDArray[np.uint8]:
     """Turn the bytes of a picture file into (1, 28, 28) uint8 pixels, bright ink on dark, as MNIST's are.
 
     A picture that already has MNIST's size and geometry comes back unchanged.
-    Raises BadImage for what is no picture, damaged, blank or too large.
+    Raises BadImage for what is not a picture, damaged, blank or too large.
     """
     return find_digit(open_picture(upload))
 
@@ -90,8 +89,6 @@ def open_picture(upload: bytes) -> Image.Image:
     """Return a picture of a known format and size, of which nothing but the header was read. Raises BadImage."""
     if not upload:
         raise BadImage("The picture is empty: send the bytes of a picture file.", "not_a_picture")
-    if len(upload) > MAX_UPLOAD_BYTES:
-        raise BadImage(f"The picture has {len(upload)} bytes: send at most {MAX_UPLOAD_BYTES}.", "too_large")
     try:
         picture: Image.Image = Image.open(io.BytesIO(upload), formats=FORMATS)
     except Image.DecompressionBombError as cause:

@@ -1,8 +1,7 @@
 // Reads picture files in the browser.
 
-import { MAX_UPLOAD_BYTES } from "./service.js";
-
 // Larger photos are reduced before they are sent: the service would do the same.
+const LARGE_BYTES = 2 ** 20;
 const MAX_SIDE_PX = 1600;
 
 /** Draw a picture file into a canvas of the size that resize makes of its width and height.
@@ -34,7 +33,7 @@ export function within(sidePx) {
 
 /** Return a picture file, reduced if it is a large photo that this browser can read. */
 export async function reduce(picture) {
-  if (picture.size <= MAX_UPLOAD_BYTES / 8) return picture;
+  if (picture.size <= LARGE_BYTES) return picture;
   const canvas = document.createElement("canvas");
   if (!(await paint(picture, canvas, within(MAX_SIDE_PX)))) return picture;
   return new Promise((resolve) => canvas.toBlob((file) => resolve(file ?? picture), "image/png"));

@@ -1,7 +1,5 @@
 // Asks the inference API.
 
-export const MAX_UPLOAD_BYTES = 8388608;
-
 /** Why there is no answer; the message is a sentence. It may pass if isPassing. */
 export class ServiceError extends Error {
   constructor(sentence, isPassing) {
@@ -12,26 +10,28 @@ export class ServiceError extends Error {
 
 let known = null;
 
-/** The address of the inference API, asked for once; without a configuration it is that of the page. */
-async function inferenceAddress() {
+/** The inference API's address ("": that of the page), the model's name, and the most bytes of a request; asked once. */
+export async function config() {
   if (known === null) {
     const response = await fetch("config.json");
-    known = response.ok ? (await response.json()).inference : "";
+    if (!response.ok) throw new Error(`config.json: status ${response.status}`);
+    known = await response.json();
   }
   return known;
 }
 
 /** POST a picture file to "predictions" or "explanations" and return the answer. Throws a ServiceError. */
 export async function ask(what, picture, signal) {
-  if (picture.size > MAX_UPLOAD_BYTES) {
-    throw new ServiceError("The picture is larger than 8 MB: choose a smaller one, or reduce it first.", false);
-  }
   let response;
   try {
-    const address = await inferenceAddress();
-    response = await fetch(`${address}/${what}/mnist`, { method: "POST", body: picture, signal });
+    const { inference, model, max_request_bytes: limit } = await config();
+    if (picture.size > limit) {
+      const megabytes = Math.floor(limit / 2 ** 20);
+      throw new ServiceError(`The picture is larger than ${megabytes} MB: choose a smaller one, or reduce it first.`, false);
+    }
+    response = await fetch(`${inference}/${what}/${model}`, { method: "POST", body: picture, signal });
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (signal?.aborted || error instanceof ServiceError) throw error;
     const sentence = navigator.onLine
       ? "The service does not answer. Is scripts/serve running? Trying again …"
       : "This device is offline, and the service does not answer. Trying again …";

@@ -19,7 +19,6 @@ import pytest
 import requests
 import yaml
 
-from digit_image import MAX_UPLOAD_BYTES
 from operate.client import Client, ServiceError
 from operate.config import ROOT
 from tests.services import EXAMPLES, Gateway, Service, free_port, poll, run_gateway, start, stop, write_config
@@ -105,7 +104,9 @@ def test_what_the_service_says_of_a_bad_picture_passes(gateway: Gateway) -> None
 
 
 @pytest.mark.parametrize("client", ["one piece", "pieces of unknown number"])
-def test_the_limit_is_that_of_the_service(client: str, gateway: Gateway) -> None:
+def test_the_limit_is_that_of_the_service(client: str, gateway: Gateway, service: Service) -> None:
+    limit = service.config.max_request_bytes
+
     def send(size: int) -> Answer:
         if client == "one piece":
             return ask(gateway, f"POST {PREDICTIONS}", body=bytes(size))
@@ -114,10 +115,10 @@ def test_the_limit_is_that_of_the_service(client: str, gateway: Gateway) -> None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, response.content)
 
-    assert send(MAX_UPLOAD_BYTES).error.startswith("This is not a picture")
-    refused = send(MAX_UPLOAD_BYTES + 1)
+    assert send(limit).error.startswith("This is not a picture")
+    refused = send(limit + 1)
     assert refused.status == 413
-    assert refused.error == f"The request is too large: send at most {MAX_UPLOAD_BYTES} bytes."
+    assert refused.error == f"The request is too large: send at most {limit} bytes."
 
 
 def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:

@@ -60,6 +60,12 @@ def test_the_configuration_differs_only_where_a_container_does() -> None:
     assert there["management_address"].startswith("http://127.0.0.1:")
 
 
+def test_the_gateway_knows_the_model_and_the_limit_of_the_service() -> None:
+    config, gateway = read_config(SHIPPED), CONTAINERS["gateway"]["environment"]
+    assert gateway["GATEWAY_MODEL"] == config.model
+    assert gateway["GATEWAY_MAX_REQUEST_BYTES"] == str(config.max_request_bytes)
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_has_no_more_than_it_needs(name: str) -> None:
     container = CONTAINERS[name]

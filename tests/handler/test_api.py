@@ -21,7 +21,6 @@ import requests
 import torch
 from PIL import Image
 
-from digit_image import MAX_UPLOAD_BYTES
 from digit_net import DigitNet
 from operate.config import ROOT
 from tests.services import EXAMPLES, Service, poll
@@ -145,14 +144,12 @@ def test_a_malformed_target_is_a_4xx(target: str, service: Service) -> None:
 
 def test_a_picture_that_is_too_large_is_refused_and_the_connection_lives_on(service: Service) -> None:
     with requests.Session() as session:
-        response = session.post(service.predictions, data=bytes(3 * MAX_UPLOAD_BYTES), headers=PNG, timeout=30)
+        response = session.post(
+            service.predictions, data=bytes(3 * service.config.max_request_bytes), headers=PNG, timeout=30
+        )
         assert response.status_code == 413
-        assert f"at most {MAX_UPLOAD_BYTES} bytes" in response.json()["error"]
+        assert f"at most {service.config.max_request_bytes} bytes" in response.json()["error"]
         assert session.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
-
-
-def test_the_limit_of_the_server_is_that_of_a_picture() -> None:
-    assert f"max_request_size={MAX_UPLOAD_BYTES}\n" in (ROOT / "config.properties").read_text()
 
 
 def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> None:
@@ -263,7 +260,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         requests.post(service.predictions, data=upload, headers=PNG, timeout=30)
     requests.post(service.predictions.replace("predictions", "explanations"), data=SEVEN, headers=PNG, timeout=30)
     requests.post(service.predictions + "s", data=SEVEN, timeout=30)
-    requests.post(service.predictions, data=bytes(9_000_000), timeout=30)
+    requests.post(service.predictions, data=bytes(service.config.max_request_bytes + 1), timeout=30)
     form = {"Content-Type": 'multipart/form-data; boundary="'}
     requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
     expected = {
