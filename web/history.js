@@ -45,11 +45,6 @@ export class History {
   /** What is shown, the oldest first, as the text of a CSV file (RFC 4180). */
   toCsv() {
     const names = ["name", "digit", "confidence", "certain", "error"];
-    const quote = (value) => {
-      // A spreadsheet would take a name that begins like this for a formula.
-      const text = String(value ?? "").replace(/^(?=[=+@\t-])/, "'");
-      return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    };
     const rows = this.entries.toReversed().map((entry) => names.map((name) => quote(entry[name])).join(","));
     return [names.join(","), ...rows, ""].join("\r\n");
   }
@@ -57,6 +52,13 @@ export class History {
   toJson() {
     return `${JSON.stringify(this.entries.toReversed(), null, 1)}\n`;
   }
+}
+
+/** Return a value as a cell of a CSV file. */
+function quote(value) {
+  // A spreadsheet would take a name that begins like this for a formula.
+  const text = String(value ?? "").replace(/^(?=[=+@\t-])/, "'");
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Have the browser save a text as a file. */
