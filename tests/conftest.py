@@ -9,7 +9,6 @@ from digit_net import DigitNet, load_net
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
 
-
 # What has a service of its own; all other tests that need one share another.
 GROUPS = ("test_page", "test_manage", "test_serve")
 
