@@ -1,0 +1,57 @@
+"""The client sends what the handler reads, and tells a busy service from a bad picture."""
+
+import numpy as np
+import pytest
+
+from digit_image import BadImage, read_picture
+from digit_requests import read_request
+from operate.client import Body, Client, ServiceError, encode_picture, encode_v1, encode_v2
+from operate.config import read_config
+from tests.services import EXAMPLES
+
+PICTURES = [path.read_bytes() for path in EXAMPLES.values()]
+PIXELS = np.stack([read_picture(picture)[0] for picture in PICTURES])
+
+
+@pytest.mark.parametrize(
+    ("body", "protocol"),
+    [(encode_v1(PICTURES), "v1"), (encode_v2(PIXELS), "v2"), (encode_v2(PIXELS, binary=False), "v2")],
+    ids=["v1", "v2", "v2 as numbers"],
+)
+def test_the_handler_reads_what_the_client_encodes(body: Body, protocol: str) -> None:
+    content, headers = body
+    request = read_request({"body": content}, headers)
+    assert request.protocol == protocol
+    assert not any(isinstance(picture, BadImage) for picture in request.pictures)
+    assert np.array_equal(np.concatenate([np.asarray(picture) for picture in request.pictures]), PIXELS)
+
+
+def test_a_picture_is_sent_unchanged() -> None:
+    assert encode_picture(PICTURES[7])[0] == PICTURES[7]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_client_error", "is_busy"),
+    [
+        *((status, True, False) for status in (400, 404, 413)),
+        *((status, False, True) for status in (429, 503)),
+        *((status, False, False) for status in (500, 0)),
+    ],
+)
+def test_a_status_says_who_is_to_blame(status: int, is_client_error: bool, is_busy: bool) -> None:
+    error = ServiceError("A sentence.", status)
+    assert (error.is_client_error, error.is_busy) == (is_client_error, is_busy)
+
+
+def test_without_a_service_a_sentence_says_how_to_start_one() -> None:
+    client = Client(read_config(), "http://127.0.0.1:9/")
+    assert not client.is_running()
+    with pytest.raises(ServiceError, match=r"^No service answers at http://127.0.0.1:9: start it with scripts/serve.$"):
+        client.predict(PICTURES[7])
+
+
+def test_proxies_of_the_environment_are_only_for_services_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for client, proxies in ((Client(read_config()), {}), (Client(read_config(), "http://a.example"), {"http"})):
+        settings = client.session.merge_environment_settings(client.inference, {}, None, None, None)
+        assert settings["proxies"].keys() == set(proxies)
