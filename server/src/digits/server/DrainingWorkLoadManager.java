@@ -1,18 +1,25 @@
+package digits.server;
+
 import io.netty.channel.EventLoopGroup;
 import java.net.HttpURLConnection;
 import java.util.ArrayList;
-import java.util.HashSet;
+import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionName;
+import org.pytorch.serve.wlm.ModelVersionedRefs;
 import org.pytorch.serve.wlm.WorkLoadManager;
 import org.pytorch.serve.wlm.WorkerState;
 import org.pytorch.serve.wlm.WorkerStateListener;
@@ -21,46 +28,90 @@ import org.pytorch.serve.wlm.WorkerThread;
 /**
  * Starts and ends the workers of models; one that is no longer wanted finishes its work first.
  *
- * <p>TorchServe's own kills it at once, and what it works on is answered with an error or not at all.
+ * <p>TorchServe's own kills it at once, and the requests in its hands get an error or no answer at all.
  */
-final class Workers extends WorkLoadManager {
-    private final Map<ModelVersionName, List<WorkerThread>> workers =
-            Reflection.value(WorkLoadManager.class, "workers", this);
+final class DrainingWorkLoadManager extends WorkLoadManager {
+    private static final Set<WorkerState> ENDED =
+            EnumSet.of(WorkerState.WORKER_STOPPED, WorkerState.WORKER_ERROR, WorkerState.WORKER_SCALED_DOWN);
+
+    private final Map<ModelVersionName, WorkerPool> pools = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup group;
     private final AtomicInteger port;
     private final AtomicInteger device = new AtomicInteger();
-    /** The versions that a worker has loaded. */
-    private final Set<String> loaded = new HashSet<>();
 
-    Workers(ConfigManager config, EventLoopGroup group) {
+    /** The workers of one version of a model, and their turn at its queue. */
+    private static final class WorkerPool {
+        private final List<DrainingWorkerThread> workers = new CopyOnWriteArrayList<>();
+        private final Lock turn = new ReentrantLock();
+    }
+
+    /** Talks to the workers on the threads of a group, which it ends with them. */
+    DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
         super(config, group);
         this.config = config;
         this.group = group;
         port = new AtomicInteger(config.getInitialWorkerPort());
-        ModelManager.getInstance().getScheduler().scheduleAtFixedRate(this::look, 1, 1, TimeUnit.SECONDS);
+    }
+
+    private List<DrainingWorkerThread> workersOf(ModelVersionName version) {
+        WorkerPool pool = pools.get(version);
+        return pool == null ? List.of() : pool.workers;
+    }
+
+    @Override
+    public List<WorkerThread> getWorkers(ModelVersionName version) {
+        return new ArrayList<>(workersOf(version));
+    }
+
+    @Override
+    public Map<Integer, WorkerThread> getWorkers() {
+        Map<Integer, WorkerThread> byProcess = new HashMap<>();
+        pools.values().forEach(pool -> pool.workers.forEach(each -> byProcess.put(each.getPid(), each)));
+        return byProcess;
+    }
+
+    @Override
+    public boolean hasNoWorker(ModelVersionName version) {
+        return workersOf(version).isEmpty();
+    }
+
+    @Override
+    public int getNumRunningWorkers(ModelVersionName version) {
+        return (int) workersOf(version).stream().filter(each -> !ENDED.contains(each.getState())).count();
+    }
+
+    @Override
+    public int getNumHealthyWorkers(ModelVersionName version) {
+        return (int) workersOf(version).stream().filter(WorkerThread::isHealthy).count();
     }
 
     /** Brings the number of a model's workers between its minimum and its maximum. */
     @Override
     public CompletableFuture<Integer> modelChanged(Model model, boolean isStartup, boolean isCleanUp) {
         CompletableFuture<Integer> done = new CompletableFuture<>();
-        synchronized (model.getModelVersionName()) {
-            List<WorkerThread> own =
-                    workers.computeIfAbsent(model.getModelVersionName(), name -> new CopyOnWriteArrayList<>());
-            int missing = model.getMinWorkers() - own.size();
-            WorkerStateListener listener = new WorkerStateListener(done, missing);
-            for (int i = 0; i < missing; i++) {
-                Worker worker = new Worker(config, group, port.getAndIncrement(), nextDevice(model), model, listener);
-                own.add(worker);
-                scheduleAsync(worker);
-            }
-            if (missing <= 0) {
-                retire(model, own, Math.max(0, own.size() - model.getMaxWorkers()));
+        WorkerPool pool = pools.computeIfAbsent(model.getModelVersionName(), version -> new WorkerPool());
+        synchronized (pool) {
+            int missing = model.getMinWorkers() - pool.workers.size();
+            if (missing > 0) {
+                start(model, pool, missing, done);
+            } else {
+                retire(model, pool.workers, Math.max(0, pool.workers.size() - model.getMaxWorkers()));
                 done.complete(HttpURLConnection.HTTP_OK);
             }
         }
         return done;
+    }
+
+    private void start(Model model, WorkerPool pool, int count, CompletableFuture<Integer> done) {
+        WorkerStateListener listener = new WorkerStateListener(done, count);
+        for (int i = 0; i < count; i++) {
+            DrainingWorkerThread worker =
+                    new DrainingWorkerThread(
+                            config, group, port.getAndIncrement(), nextDevice(model), model, pool.turn, listener);
+            pool.workers.add(worker);
+            scheduleAsync(worker);
+        }
     }
 
     private int nextDevice(Model model) {
@@ -68,69 +119,74 @@ final class Workers extends WorkLoadManager {
     }
 
     /** Takes the last workers from a model's and returns when they have ended. */
-    private static void retire(Model model, List<WorkerThread> own, int count) {
+    private static void retire(Model model, List<DrainingWorkerThread> workers, int count) {
         // Without a worker TorchServe queues no more: the last ones leave an empty queue.
-        List<WorkerThread> leaving = new ArrayList<>(own.subList(own.size() - count, own.size()));
-        own.removeAll(leaving);
-        for (WorkerThread worker : leaving) {
-            ((Worker) worker).retire(own.isEmpty());
-        }
+        List<DrainingWorkerThread> leaving =
+                new ArrayList<>(workers.subList(workers.size() - count, workers.size()));
+        workers.removeAll(leaving);
+        leaving.forEach(each -> each.retire(workers.isEmpty()));
         long deadline = System.currentTimeMillis() + TimeUnit.SECONDS.toMillis(model.getResponseTimeout());
-        for (WorkerThread worker : leaving) {
-            ((Worker) worker).awaitEnd(deadline);
+        try {
+            for (DrainingWorkerThread worker : leaving) {
+                worker.awaitEnd(deadline);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
-        if (own.isEmpty()) {
-            Batches.refuseAll(model);
-            // It may be gone for good, and look() no longer sees it.
-            tellGauges(model.getVersion(), 0, 0, 0, 0, false);
-        }
-    }
-
-    /** Tells how the workers are; ends the server when none of the default version's stays alive. */
-    private void look() {
-        ModelManager.getInstance()
-                .getAllModels()
-                .forEach(
-                        named -> {
-                            String served = named.getValue().getDefaultVersion();
-                            named.getValue().getAllVersions().forEach(each -> tell(each.getValue(), served));
-                        });
-    }
-
-    /** Tells whether a worker is not started again, or need not be: the first time it must load the model. */
-    private boolean isGivenUp(WorkerThread worker, Model model) {
-        boolean hasFailed = worker.getState() == WorkerState.WORKER_STOPPED;
-        return hasFailed && !loaded.contains(model.getVersion()) || ((Worker) worker).isGivenUp();
-    }
-
-    private void tell(Model model, String served) {
-        boolean isServed = model.getVersion().equals(served);
-        List<WorkerThread> own = getWorkers(model.getModelVersionName());
-        long ready = own.stream().filter(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED).count();
-        tellGauges(
-                model.getVersion(),
-                ready,
-                model.getMinWorkers(),
-                model.getPendingRequestsInJobQueue(),
-                model.getJobQueueRemainingCapacity(),
-                isServed);
-        if (ready > 0) {
-            loaded.add(model.getVersion());
-        }
-        if (isServed && !own.isEmpty() && own.stream().allMatch(each -> isGivenUp(each, model))) {
-            System.err.println("No worker of the model stays alive:");
-            workers.get(model.getModelVersionName()).clear();
-            Batches.refuseAll(model);
-            System.exit(1);
+        if (workers.isEmpty()) {
+            EagerBatchAggregator.refuseAll(model);
+            // It may be gone for good, and recordGauges() no longer sees it.
+            recordGauges(model.getVersion(), 0, 0, 0, 0, false);
         }
     }
 
-    private static void tellGauges(
-            String version, long ready, int least, int waiting, int places, boolean isServed) {
-        Metrics.tell("digit_ready_workers", ready, version);
-        Metrics.tell("digit_min_workers", least, version);
-        Metrics.tell("digit_waiting_requests", waiting, version);
-        Metrics.tell("digit_queue_places", places, version);
-        Metrics.tell("digit_is_default", isServed ? 1 : 0, version);
+    /** Records how the workers and queues of all models are. */
+    void recordGauges() {
+        for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
+            String served = each.getValue().getDefaultVersion();
+            for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
+                Model model = version.getValue();
+                recordGauges(
+                        model.getVersion(),
+                        countReady(model),
+                        model.getMinWorkers(),
+                        model.getPendingRequestsInJobQueue(),
+                        model.getJobQueueRemainingCapacity(),
+                        model.getVersion().equals(served));
+            }
+        }
+    }
+
+    private long countReady(Model model) {
+        return workersOf(model.getModelVersionName()).stream()
+                .filter(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED)
+                .count();
+    }
+
+    private static void recordGauges(
+            String version, long ready, int minimum, int waiting, int capacity, boolean isServed) {
+        Metrics.READY_WORKERS.labels(version).set(ready);
+        Metrics.MIN_WORKERS.labels(version).set(minimum);
+        Metrics.WAITING_REQUESTS.labels(version).set(waiting);
+        Metrics.QUEUE_CAPACITY.labels(version).set(capacity);
+        Metrics.IS_DEFAULT.labels(version).set(isServed ? 1 : 0);
+    }
+
+    /** Tells whether no worker of a model stays alive, though it should have some. */
+    boolean isGivenUp(Model model) {
+        List<DrainingWorkerThread> workers = workersOf(model.getModelVersionName());
+        return !workers.isEmpty() && workers.stream().allMatch(DrainingWorkerThread::isGivenUp);
+    }
+
+    /** Answers all requests for a model whose workers are dead, and accepts no more. */
+    void giveUp(Model model) {
+        workersOf(model.getModelVersionName()).clear();
+        EagerBatchAggregator.refuseAll(model);
+    }
+
+    /** Ends all workers at once. */
+    void close() {
+        pools.values().forEach(pool -> pool.workers.forEach(DrainingWorkerThread::kill));
+        group.shutdownGracefully();
     }
 }

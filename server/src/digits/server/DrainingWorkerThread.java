@@ -1,22 +1,34 @@
+package digits.server;
+
 import io.netty.channel.EventLoopGroup;
+import io.prometheus.client.Counter;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.WorkerState;
 import org.pytorch.serve.wlm.WorkerStateListener;
 import org.pytorch.serve.wlm.WorkerThread;
 
-/** A thread with a Python process that can be ended between two batches. */
-final class Worker extends WorkerThread {
-    private volatile boolean isActive;
+/** A thread with a Python process, which can be ended between two batches. */
+final class DrainingWorkerThread extends WorkerThread {
+    private final Counter.Child starts;
+    private final ReentrantLock activity = new ReentrantLock();
+    private volatile boolean hasLoaded;
 
-    Worker(
+    /** Prepares a worker; workers of the same model take turns at its queue. */
+    DrainingWorkerThread(
             ConfigManager config,
             EventLoopGroup group,
             int port,
             int device,
             Model model,
+            Lock turn,
             WorkerStateListener listener) {
-        super(config, group, port, device, model, new Batches(model), listener);
+        super(config, group, port, device, model, new EagerBatchAggregator(model, turn), listener);
+        lifeCycle = new DrainingLifeCycle(config, model);
+        starts = Metrics.WORKER_STARTS.labels(model.getVersion());
     }
 
     @Override
@@ -25,47 +37,50 @@ final class Worker extends WorkerThread {
         if (getState() == WorkerState.WORKER_SCALED_DOWN) {
             return;
         }
-        isActive = true;
-        Metrics.tell("digit_worker_starts_total", 1, model.getVersion());
+        activity.lock();
         try {
+            starts.inc();
             super.run();
         } finally {
-            isActive = false;
+            activity.unlock();
         }
     }
 
-    /** Tells whether TorchServe starts the worker no more, and it is not just being started for the last time. */
-    boolean isGivenUp() {
-        return !isActive && !isHealthy();
+    @Override
+    public void setState(WorkerState newState, int status) {
+        super.setState(newState, status);
+        hasLoaded |= newState == WorkerState.WORKER_MODEL_LOADED;
     }
 
-    /** Lets the worker end after the batch in its hands, or when no request waits any more. */
+    /** Tells whether TorchServe will not start the worker again, or need not, as it never loaded the model. */
+    boolean isGivenUp() {
+        boolean cannotLoad = !hasLoaded && getState() == WorkerState.WORKER_STOPPED;
+        return cannotLoad || !activity.isLocked() && !isHealthy();
+    }
+
+    /** Ends the worker after the batch in its hands, or as a model's last one when no request waits. */
     void retire(boolean isLast) {
         if (getState() == WorkerState.WORKER_MODEL_LOADED) {
-            ((Batches) aggregator).retire(isLast);
+            ((DrainingLifeCycle) lifeCycle).retire();
+            ((EagerBatchAggregator) aggregator).retire(isLast);
             setState(WorkerState.WORKER_SCALED_DOWN, 200);
         } else {
-            end();
+            kill();
         }
     }
 
     /** Ends the worker at once, whatever it does. */
-    void end() {
+    void kill() {
         shutdown();
-        getLifeCycle().exit();
+        ((DrainingLifeCycle) lifeCycle).kill();
     }
 
-    /** Returns when the worker has ended; ends it by force after a time in milliseconds since 1970. */
-    void awaitEnd(long deadline) {
-        try {
-            while (isActive && System.currentTimeMillis() < deadline) {
-                Thread.sleep(10);
-            }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
-        if (isActive) {
-            end();
+    /** Returns when the worker has ended; kills it at a time in milliseconds since 1970. */
+    void awaitEnd(long deadline) throws InterruptedException {
+        if (activity.tryLock(deadline - System.currentTimeMillis(), TimeUnit.MILLISECONDS)) {
+            activity.unlock();
+        } else {
+            kill();
         }
         model.removeJobQueue(getWorkerId());
     }

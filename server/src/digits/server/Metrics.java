@@ -1,67 +1,67 @@
-import io.prometheus.client.CollectorRegistry;
+package digits.server;
+
+import io.prometheus.client.Counter;
+import io.prometheus.client.Gauge;
 import io.prometheus.client.Histogram;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
+import java.util.Objects;
 import org.pytorch.serve.metrics.IMetric;
 import org.pytorch.serve.metrics.MetricCache;
-import org.pytorch.serve.metrics.format.prometheous.PrometheusHistogram;
 import org.pytorch.serve.util.ConfigManager;
 
-/** Tells TorchServe's metric cache what happens, as metrics.yaml declares it. */
+/** The metrics that the Java server adds to TorchServe's own; docs/metrics.md says what each one answers. */
 final class Metrics {
-    /** Upper ends of the buckets of histograms, by the end of their names. */
-    private static final Map<String, double[]> BUCKETS =
-            Map.of(
-                    "_ms", new double[] {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000},
-                    "_requests", new double[] {1, 2, 4, 8, 16, 24, 32, 48, 64});
+    static final Counter REQUESTS =
+            Counter.build("digit_requests_total", "Answers of the inference port.")
+                    .labelNames("endpoint", "code")
+                    .register();
+
+    static final Histogram REQUEST_MS =
+            inMs("digit_request_ms", "From the whole request received to its answer written.")
+                    .labelNames("endpoint")
+                    .register();
+
+    static final Histogram QUEUE_MS = inMs("digit_queue_ms", "Until a worker takes a request.").register();
+
+    static final Histogram BATCH_MS = inMs("digit_batch_ms", "A worker's time for a batch.").register();
+
+    static final Histogram BATCH_REQUESTS =
+            Histogram.build("digit_batch_requests", "Requests that a worker takes at once.")
+                    .buckets(1, 2, 4, 8, 16, 24, 32, 48, 64)
+                    .register();
+
+    static final Counter WORKER_STARTS =
+            Counter.build("digit_worker_starts_total", "Worker processes started.").labelNames("version").register();
+
+    static final Gauge READY_WORKERS = perVersion("digit_ready_workers", "Workers that can read a digit.");
+
+    static final Gauge MIN_WORKERS = perVersion("digit_min_workers", "Workers that there should be.");
+
+    static final Gauge WAITING_REQUESTS = perVersion("digit_waiting_requests", "Requests that wait for a worker.");
+
+    static final Gauge QUEUE_CAPACITY = perVersion("digit_queue_places", "Requests for which the queue has room.");
+
+    static final Gauge IS_DEFAULT = perVersion("digit_is_default", "1 for the version that serves.");
+
+    /** The counter to which the workers add what they refuse: metrics.yaml declares it for them. */
+    private static final IMetric REFUSED =
+            Objects.requireNonNull(
+                    MetricCache.getInstance().getMetricBackend("digit_refused_total"),
+                    "metrics.yaml must declare digit_refused_total under model_metrics.");
 
     private Metrics() {}
 
-    /** Gives the declared histograms buckets of their own: those of TorchServe all end at 10. */
-    static void init() {
-        Map<String, IMetric> metrics =
-                Reflection.value(MetricCache.class, "metricsFrontend", MetricCache.getInstance());
-        metrics.forEach(
-                (name, metric) -> {
-                    double[] buckets = BUCKETS.get(name.substring(Math.max(0, name.lastIndexOf('_'))));
-                    if (metric instanceof PrometheusHistogram && buckets != null) {
-                        setBuckets(name, metric, buckets);
-                    }
-                });
+    private static Histogram.Builder inMs(String name, String help) {
+        return Histogram.build(name, "Milliseconds: " + help)
+                .buckets(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000);
     }
 
-    private static void setBuckets(String name, IMetric metric, double... buckets) {
-        List<String> labels = Reflection.value(IMetric.class, "dimensionNames", metric);
-        Histogram before = Reflection.value(PrometheusHistogram.class, "histogram", metric);
-        CollectorRegistry.defaultRegistry.unregister(before);
-        Histogram after =
-                Histogram.build()
-                        .name(name)
-                        .help("See docs/metrics.md.")
-                        .labelNames(labels.toArray(new String[0]))
-                        .buckets(buckets)
-                        .register();
-        try {
-            Reflection.field(PrometheusHistogram.class, "histogram").set(metric, after);
-        } catch (IllegalAccessException e) {
-            throw new IllegalStateException(e);
-        }
+    private static Gauge perVersion(String name, String help) {
+        return Gauge.build(name, help).labelNames("version").register();
     }
 
-    /** Adds to a counter, sets a gauge or observes a value of a histogram of metrics.yaml's ts_metrics. */
-    static void tell(String name, double value, String... labels) {
-        IMetric metric = MetricCache.getInstance().getMetricFrontend(name);
-        if (metric != null) {
-            metric.addOrUpdate(Arrays.asList(labels), value);
-        }
-    }
-
-    /** Counts a request that never reaches a worker, beside those that the workers refuse. */
-    static void tellRefused(String reason) {
-        IMetric metric = MetricCache.getInstance().getMetricBackend("digit_refused_total");
-        if (metric != null) {
-            metric.addOrUpdate(Arrays.asList(reason, "", ConfigManager.getInstance().getHostName()), 1);
-        }
+    /** Counts a request that is refused before it reaches a worker. */
+    static void countRefused(String reason) {
+        REFUSED.addOrUpdate(List.of(reason, "", ConfigManager.getInstance().getHostName()), 1);
     }
 }

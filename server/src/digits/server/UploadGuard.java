@@ -1,9 +1,9 @@
+package digits.server;
+
 import io.netty.buffer.Unpooled;
-import io.netty.channel.Channel;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
-import io.netty.channel.ChannelOption;
 import io.netty.channel.ChannelPipeline;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.DefaultHttpRequest;
@@ -12,6 +12,7 @@ import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpMessage;
+import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpObjectAggregator;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
@@ -21,45 +22,43 @@ import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
 import java.util.regex.Pattern;
-import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.ModelVersionedRefs;
 
-/** Passes a body on as it came where TorchServe would take it for a web form; refuses what would be a 500. */
-final class Uploads extends ChannelInboundHandlerAdapter {
-    /** Places in the queue for requests that find the last one free at the same time, on several threads. */
-    private static final int SPARE_PLACES = 64;
-
-    /** What parts of a path lie between, a model's name among them. */
+/** Refuses what TorchServe would answer with a 500, and keeps it from parsing a picture as a web form. */
+final class UploadGuard extends ChannelInboundHandlerAdapter {
+    /** What separates the parts of a path, such as a model's name. */
     static final Pattern SEPARATORS = Pattern.compile("[/:?]");
+
+    /** Room in the queue for requests that several threads let through at the same time. */
+    private static final int SPARE_CAPACITY = 64;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
         if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
+            refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
+        } else if (mustQueue(request) && isFull(findModel(request.uri()))) {
+            Metrics.countRefused("queue_full");
             refuse(
                     context,
                     request,
-                    error(HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /."));
-        } else if (isFull(request)) {
-            Metrics.tellRefused("queue_full");
-            FullHttpResponse full =
-                    error(
-                            HttpResponseStatus.SERVICE_UNAVAILABLE,
-                            "Too many requests are waiting: try again in a second.");
-            full.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
-            refuse(context, request, full);
+                    HttpResponseStatus.SERVICE_UNAVAILABLE,
+                    "Too many requests are waiting: try again in a second.");
         } else if (isBroken(request)) {
-            Metrics.tellRefused("malformed_form");
+            Metrics.countRefused("malformed_form");
             refuse(
                     context,
                     request,
-                    error(
-                            HttpResponseStatus.BAD_REQUEST,
-                            "The multipart form is malformed: send one picture in a named field."));
+                    HttpResponseStatus.BAD_REQUEST,
+                    "The multipart form is malformed: send one picture in a named field.");
         } else {
             if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
                     HttpUtil.getMimeType(request))) {
@@ -69,7 +68,7 @@ final class Uploads extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Drops a connection that its client broke off: TorchServe writes a stack trace for each. */
+    /** Drops a connection that its client broke off: TorchServe logs a stack trace for each. */
     @Override
     public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
         if (cause instanceof IOException) {
@@ -80,24 +79,41 @@ final class Uploads extends ChannelInboundHandlerAdapter {
     }
 
     private static void refuse(
-            ChannelHandlerContext context, FullHttpRequest request, FullHttpResponse answer) {
+            ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
+        FullHttpResponse answer = error(status, sentence);
+        if (status == HttpResponseStatus.SERVICE_UNAVAILABLE) {
+            answer.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+        }
         NettyUtils.sendHttpResponse(context, answer, false);
         request.release();
     }
 
+    /** Tells whether a worker would answer: a browser's preflight needs none, and must not be refused. */
+    private static boolean mustQueue(FullHttpRequest request) {
+        return !HttpMethod.OPTIONS.equals(request.method());
+    }
+
     /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
-    private static boolean isFull(FullHttpRequest request) {
-        for (String part : SEPARATORS.split(request.uri())) {
-            try {
-                Model model = ModelManager.getInstance().getModel(part, null);
-                if (model != null) {
-                    return model.getJobQueueRemainingCapacity() <= SPARE_PLACES;
+    private static boolean isFull(Model model) {
+        return model != null && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
+    }
+
+    /** Returns the model that a path names, in the version named after it or else the default one; or null. */
+    static Model findModel(String uri) {
+        List<String> parts = Arrays.asList(SEPARATORS.split(uri));
+        for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
+            int name = parts.indexOf(each.getKey());
+            if (name >= 0) {
+                for (String part : parts.subList(name + 1, parts.size())) {
+                    Model version = each.getValue().getVersionModel(part);
+                    if (version != null) {
+                        return version;
+                    }
                 }
-            } catch (ModelVersionNotFoundException e) {
-                // What is asked for is not there: TorchServe says so.
+                return each.getValue().getDefaultModel();
             }
         }
-        return false;
+        return null;
     }
 
     private static boolean isBroken(FullHttpRequest request) {
@@ -119,69 +135,12 @@ final class Uploads extends ChannelInboundHandlerAdapter {
         } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
             return false;
         } catch (RuntimeException e) {
-            // Whatever else Netty's parser throws at a form (errors of its own, of indices, of charsets).
+            // Netty's parser throws errors of its own, of indices and of charsets.
             return true;
         } finally {
             if (form != null) {
                 form.destroy();
             }
-        }
-    }
-
-    /** Sees each new connection before TorchServe does. */
-    static final class Acceptor extends ChannelInboundHandlerAdapter {
-        @Override
-        public void channelRead(ChannelHandlerContext context, Object connection) {
-            ((Channel) connection).pipeline().addLast(new Amender());
-            context.fireChannelRead(connection);
-        }
-    }
-
-    /** Amends a connection's pipeline once TorchServe has set it up, and leaves it. */
-    private static final class Amender extends ChannelInboundHandlerAdapter {
-        @Override
-        public void channelActive(ChannelHandlerContext context) {
-            ChannelPipeline pipeline = context.pipeline();
-            // TorchServe's setting makes the system drop what it has not yet sent when a connection is closed.
-            context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
-            pipeline.addAfter("http", "watch", new Watch());
-            pipeline.replace("aggregator", "aggregator", new Aggregator());
-            pipeline.addAfter("aggregator", "uploads", new Uploads());
-            pipeline.remove(this);
-            context.fireChannelActive();
-        }
-    }
-
-    /** Collects a request's body, and says how large one may be. */
-    private static final class Aggregator extends HttpObjectAggregator {
-        Aggregator() {
-            super(ConfigManager.getInstance().getMaxRequestSize());
-        }
-
-        /** Leaves a client that asks before it sends too much to handleOversizedMessage as well. */
-        @Override
-        protected Object newContinueResponse(HttpMessage request, int limit, ChannelPipeline pipeline) {
-            return isContentLengthInvalid(request, limit)
-                    ? null
-                    : super.newContinueResponse(request, limit, pipeline);
-        }
-
-        /** Answers at once and goes on reading: closing while the client sends would lose the answer. */
-        @Override
-        protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
-            Metrics.tellRefused("too_large");
-            FullHttpResponse answer =
-                    error(
-                            HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
-                            "The request is too large: send at most " + maxContentLength() + " bytes.");
-            HttpUtil.setContentLength(answer, answer.content().readableBytes());
-            String page = ConfigManager.getInstance().getCorsAllowedOrigin();
-            if (page != null) {
-                answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
-            }
-            boolean waiting = HttpUtil.is100ContinueExpected(request);
-            context.writeAndFlush(answer)
-                    .addListener(waiting ? ChannelFutureListener.CLOSE : ChannelFutureListener.CLOSE_ON_FAILURE);
         }
     }
 
@@ -194,5 +153,39 @@ final class Uploads extends ChannelInboundHandlerAdapter {
                         Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8));
         answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
         return answer;
+    }
+
+    /** Collects a request's body, and says how large it may be. */
+    static final class Aggregator extends HttpObjectAggregator {
+        /** Limits a body to max_request_size of the configuration. */
+        Aggregator() {
+            super(ConfigManager.getInstance().getMaxRequestSize());
+        }
+
+        /** Leaves a client that asks before it sends too much to handleOversizedMessage as well. */
+        @Override
+        protected Object newContinueResponse(HttpMessage request, int limit, ChannelPipeline pipeline) {
+            return isContentLengthInvalid(request, limit)
+                    ? null
+                    : super.newContinueResponse(request, limit, pipeline);
+        }
+
+        /** Answers at once and reads on: closing the connection while the client sends would lose the answer. */
+        @Override
+        protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
+            Metrics.countRefused("too_large");
+            FullHttpResponse answer =
+                    error(
+                            HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
+                            "The request is too large: send at most " + maxContentLength() + " bytes.");
+            HttpUtil.setContentLength(answer, answer.content().readableBytes());
+            String page = ConfigManager.getInstance().getCorsAllowedOrigin();
+            if (page != null) {
+                answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
+            }
+            boolean isWaiting = HttpUtil.is100ContinueExpected(request);
+            context.writeAndFlush(answer)
+                    .addListener(isWaiting ? ChannelFutureListener.CLOSE : ChannelFutureListener.CLOSE_ON_FAILURE);
+        }
     }
 }
