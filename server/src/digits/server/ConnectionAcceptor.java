@@ -11,7 +11,6 @@ import io.netty.channel.group.ChannelGroup;
 final class ConnectionAcceptor extends ChannelInboundHandlerAdapter {
     private final ChannelGroup connections;
 
-    /** Collects the connections in a group. */
     ConnectionAcceptor(ChannelGroup connections) {
         this.connections = connections;
     }

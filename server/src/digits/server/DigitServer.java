@@ -14,10 +14,12 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
 import org.pytorch.serve.ModelServer;
 import org.pytorch.serve.archive.DownloadArchiveException;
 import org.pytorch.serve.archive.model.ModelArchive;
+import org.pytorch.serve.archive.model.ModelConfig;
 import org.pytorch.serve.archive.model.ModelException;
 import org.pytorch.serve.http.messages.RegisterModelRequest;
 import org.pytorch.serve.metrics.MetricCache;
@@ -66,9 +68,8 @@ public final class DigitServer extends ModelServer {
     public static void main(String[] args) {
         String failure = "A port of the server was closed.";
         try {
-            ConfigManager.init(
-                    new ConfigManager.Arguments(
-                            new DefaultParser().parse(ConfigManager.Arguments.getOptions(), args)));
+            CommandLine options = new DefaultParser().parse(ConfigManager.Arguments.getOptions(), args);
+            ConfigManager.init(new ConfigManager.Arguments(options));
             initTokens();
             PluginsManager.getInstance().initialize();
             MetricCache.init();
@@ -125,8 +126,7 @@ public final class DigitServer extends ModelServer {
         config.setProperty("load_models", "");
         List<ChannelFuture> ports = super.startRESTserver();
         config.setProperty("load_models", models);
-        workers =
-                new DrainingWorkLoadManager(config, Connector.newEventLoopGroup(config.getNettyClientThreads()));
+        workers = new DrainingWorkLoadManager(config);
         ModelManager.init(config, workers);
         SnapshotManager.init(config);
         try {
@@ -152,29 +152,17 @@ public final class DigitServer extends ModelServer {
         // Negative: what the archive's model-config.yaml says comes first.
         ModelArchive archive =
                 manager.registerModel(
-                        file,
-                        name,
-                        null,
-                        null,
-                        -RegisterModelRequest.DEFAULT_BATCH_SIZE,
-                        -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
-                        config.getDefaultResponseTimeout(),
-                        config.getDefaultStartupTimeout(),
-                        name,
-                        false,
-                        false,
-                        false);
-        if (archive.getModelConfig() == null) {
+                        file, name, null, null,
+                        -RegisterModelRequest.DEFAULT_BATCH_SIZE, -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
+                        config.getDefaultResponseTimeout(), config.getDefaultStartupTimeout(),
+                        name, false, false, false);
+        ModelConfig wanted = archive.getModelConfig();
+        if (wanted == null) {
             throw new IOException(file + " has no model-config.yaml that can be read.");
         }
         manager.updateModel(
-                archive.getModelName(),
-                archive.getModelVersion(),
-                archive.getModelConfig().getMinWorkers(),
-                archive.getModelConfig().getMaxWorkers(),
-                true,
-                false);
-        manager.getStartupModels().add(archive.getModelName());
+                name, archive.getModelVersion(), wanted.getMinWorkers(), wanted.getMaxWorkers(), true, false);
+        manager.getStartupModels().add(name);
     }
 
     private static void repeat(Runnable task) {

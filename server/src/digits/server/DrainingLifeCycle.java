@@ -23,7 +23,6 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
 
     private volatile boolean isRetired;
 
-    /** Starts no process yet. */
     DrainingLifeCycle(ConfigManager config, Model model) {
         super(config, model);
     }

@@ -16,6 +16,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionName;
@@ -46,8 +47,11 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         private final Lock turn = new ReentrantLock();
     }
 
-    /** Talks to the workers on the threads of a group, which it ends with them. */
-    DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
+    DrainingWorkLoadManager(ConfigManager config) {
+        this(config, Connector.newEventLoopGroup(config.getNettyClientThreads()));
+    }
+
+    private DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
         super(config, group);
         this.config = config;
         this.group = group;
@@ -106,9 +110,9 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     private void start(Model model, WorkerPool pool, int count, CompletableFuture<Integer> done) {
         WorkerStateListener listener = new WorkerStateListener(done, count);
         for (int i = 0; i < count; i++) {
+            int id = port.getAndIncrement();
             DrainingWorkerThread worker =
-                    new DrainingWorkerThread(
-                            config, group, port.getAndIncrement(), nextDevice(model), model, pool.turn, listener);
+                    new DrainingWorkerThread(config, group, id, nextDevice(model), model, pool.turn, listener);
             pool.workers.add(worker);
             scheduleAsync(worker);
         }
@@ -136,7 +140,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         if (workers.isEmpty()) {
             EagerBatchAggregator.refuseAll(model);
             // It may be gone for good, and recordGauges() no longer sees it.
-            recordGauges(model.getVersion(), 0, 0, 0, 0, false);
+            Metrics.VERSION_GAUGES.forEach(each -> each.labels(model.getVersion()).set(0));
         }
     }
 
@@ -146,13 +150,11 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
             String served = each.getValue().getDefaultVersion();
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
                 Model model = version.getValue();
-                recordGauges(
-                        model.getVersion(),
-                        countReady(model),
-                        model.getMinWorkers(),
-                        model.getPendingRequestsInJobQueue(),
-                        model.getJobQueueRemainingCapacity(),
-                        model.getVersion().equals(served));
+                Metrics.READY_WORKERS.labels(version.getKey()).set(countReady(model));
+                Metrics.MIN_WORKERS.labels(version.getKey()).set(model.getMinWorkers());
+                Metrics.WAITING_REQUESTS.labels(version.getKey()).set(model.getPendingRequestsInJobQueue());
+                Metrics.QUEUE_CAPACITY.labels(version.getKey()).set(model.getJobQueueRemainingCapacity());
+                Metrics.IS_DEFAULT.labels(version.getKey()).set(version.getKey().equals(served) ? 1 : 0);
             }
         }
     }
@@ -161,15 +163,6 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         return workersOf(model.getModelVersionName()).stream()
                 .filter(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED)
                 .count();
-    }
-
-    private static void recordGauges(
-            String version, long ready, int minimum, int waiting, int capacity, boolean isServed) {
-        Metrics.READY_WORKERS.labels(version).set(ready);
-        Metrics.MIN_WORKERS.labels(version).set(minimum);
-        Metrics.WAITING_REQUESTS.labels(version).set(waiting);
-        Metrics.QUEUE_CAPACITY.labels(version).set(capacity);
-        Metrics.IS_DEFAULT.labels(version).set(isServed ? 1 : 0);
     }
 
     /** Tells whether no worker of a model stays alive, though it should have some. */

@@ -19,12 +19,7 @@ final class DrainingWorkerThread extends WorkerThread {
 
     /** Prepares a worker; workers of the same model take turns at its queue. */
     DrainingWorkerThread(
-            ConfigManager config,
-            EventLoopGroup group,
-            int port,
-            int device,
-            Model model,
-            Lock turn,
+            ConfigManager config, EventLoopGroup group, int port, int device, Model model, Lock turn,
             WorkerStateListener listener) {
         super(config, group, port, device, model, new EagerBatchAggregator(model, turn), listener);
         lifeCycle = new DrainingLifeCycle(config, model);

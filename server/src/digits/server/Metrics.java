@@ -43,6 +43,9 @@ final class Metrics {
 
     static final Gauge IS_DEFAULT = perVersion("digit_is_default", "1 for the version that serves.");
 
+    static final List<Gauge> VERSION_GAUGES =
+            List.of(READY_WORKERS, MIN_WORKERS, WAITING_REQUESTS, QUEUE_CAPACITY, IS_DEFAULT);
+
     /** The counter to which the workers add what they refuse: metrics.yaml declares it for them. */
     private static final IMetric REFUSED =
             Objects.requireNonNull(

@@ -32,7 +32,6 @@ final class RequestTracker extends ChannelDuplexHandler {
     private long arrived;
     private String endpoint = "";
 
-    /** Tracks a connection, which joins the others of its port. */
     RequestTracker(ChannelGroup connections) {
         this.connections = connections;
     }

@@ -1,5 +1,6 @@
 package digits.server;
 
+import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
@@ -45,20 +46,14 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         FullHttpRequest request = (FullHttpRequest) message;
         if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
             refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
-        } else if (mustQueue(request) && isFull(findModel(request.uri()))) {
+        } else if (isFull(request)) {
             Metrics.countRefused("queue_full");
-            refuse(
-                    context,
-                    request,
-                    HttpResponseStatus.SERVICE_UNAVAILABLE,
-                    "Too many requests are waiting: try again in a second.");
+            String sentence = "Too many requests are waiting: try again in a second.";
+            refuse(context, request, HttpResponseStatus.SERVICE_UNAVAILABLE, sentence);
         } else if (isBroken(request)) {
             Metrics.countRefused("malformed_form");
-            refuse(
-                    context,
-                    request,
-                    HttpResponseStatus.BAD_REQUEST,
-                    "The multipart form is malformed: send one picture in a named field.");
+            String sentence = "The multipart form is malformed: send one picture in a named field.";
+            refuse(context, request, HttpResponseStatus.BAD_REQUEST, sentence);
         } else {
             if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
                     HttpUtil.getMimeType(request))) {
@@ -88,13 +83,10 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         request.release();
     }
 
-    /** Tells whether a worker would answer: a browser's preflight needs none, and must not be refused. */
-    private static boolean mustQueue(FullHttpRequest request) {
-        return !HttpMethod.OPTIONS.equals(request.method());
-    }
-
     /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
-    private static boolean isFull(Model model) {
+    private static boolean isFull(FullHttpRequest request) {
+        // A browser's preflight waits for no worker.
+        Model model = HttpMethod.OPTIONS.equals(request.method()) ? null : findModel(request.uri());
         return model != null && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
     }
 
@@ -146,18 +138,14 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
 
     /** Returns an answer of the form that the handler gives to a bad picture. */
     private static FullHttpResponse error(HttpResponseStatus status, String sentence) {
-        FullHttpResponse answer =
-                new DefaultFullHttpResponse(
-                        HttpVersion.HTTP_1_1,
-                        status,
-                        Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8));
+        ByteBuf body = Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8);
+        FullHttpResponse answer = new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, body);
         answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
         return answer;
     }
 
     /** Collects a request's body, and says how large it may be. */
     static final class Aggregator extends HttpObjectAggregator {
-        /** Limits a body to max_request_size of the configuration. */
         Aggregator() {
             super(ConfigManager.getInstance().getMaxRequestSize());
         }
@@ -174,10 +162,8 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         @Override
         protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
             Metrics.countRefused("too_large");
-            FullHttpResponse answer =
-                    error(
-                            HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE,
-                            "The request is too large: send at most " + maxContentLength() + " bytes.");
+            String sentence = "The request is too large: send at most " + maxContentLength() + " bytes.";
+            FullHttpResponse answer = error(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
             HttpUtil.setContentLength(answer, answer.content().readableBytes());
             String page = ConfigManager.getInstance().getCorsAllowedOrigin();
             if (page != null) {
