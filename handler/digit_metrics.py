@@ -1,5 +1,6 @@
-"""What the worker tells of its answers: how many of each digit and confidence, and why pictures were refused."""
+"""Counts a worker's answers by digit and confidence, and refused pictures by reason, for /metrics."""
 
+import atexit
 import logging
 import threading
 import time
@@ -12,25 +13,27 @@ from ts.metrics.metric_type_enum import MetricTypes
 from digit_image import BadImage
 from digit_requests import Answer
 
-TELL_S = 1.0
+PRINT_S = 1.0
 # A confidence at the border of two bands counts in the upper one.
 BORDERS = (0.5, 0.8, 0.9, 0.95, 0.99)
 BANDS = [f"{low}-{high}" for low, high in zip((0.0, *BORDERS), (*BORDERS, 1.0), strict=True)]
 
 
 class Tally:
-    """Counts answers, and tells TorchServe's counters of them each second: a line for each would take longer."""
+    """Counts answers, and prints TorchServe's counters each second and at the end: once an answer would cost more."""
 
     def __init__(self, metrics: MetricCacheAbstract, version: str) -> None:
         self.metrics, self.version = metrics, version
         self.lock = threading.Lock()
         self.counts: Counter[tuple[str, ...]] = Counter()
-        # Metrics reach the front end by way of the log.
+        # The Java server reads metrics from what the worker logs.
         log = logging.getLogger("ts.metrics.caching_metric")
         log.setLevel(logging.INFO)
         # TorchServe's own for every batch costs as much as reading ten pictures.
         log.addFilter(lambda line: "]PredictionTime." not in line.msg)
-        threading.Thread(target=self.tell_for_ever, daemon=True).start()
+        threading.Thread(target=self.print_for_ever, daemon=True).start()
+        # server/src/digits/server/DrainingLifeCycle.java waits for this when it retires the worker.
+        atexit.register(self.print)
 
     def add(self, answers: list[Answer | BadImage]) -> None:
         """Count the answers of a batch."""
@@ -43,15 +46,16 @@ class Tally:
                     self.counts["digit_answers_total", str(answer["digit"]), certain] += 1
                     self.counts["digit_confidence_total", BANDS[bisect_right(BORDERS, answer["confidence"])]] += 1
 
-    def tell_for_ever(self) -> None:
-        """Tell what was counted, each second."""
+    def print_for_ever(self) -> None:
+        """Print what was counted, each second."""
         while True:
-            time.sleep(TELL_S)
-            self.tell()
+            time.sleep(PRINT_S)
+            self.print()
 
-    def tell(self) -> None:
-        """Tell what was counted since the last time."""
+    def print(self) -> None:
+        """Print what was counted since the last time."""
+        # The lock is held meanwhile: at the end nothing may be left in the hands of the other thread.
         with self.lock:
-            counts, self.counts = self.counts, Counter()
-        for (name, *labels), count in counts.items():
-            self.metrics.get_metric(name, MetricTypes.COUNTER).add_or_update(count, [*labels, self.version])
+            for (name, *labels), count in self.counts.items():
+                self.metrics.get_metric(name, MetricTypes.COUNTER).add_or_update(count, [*labels, self.version])
+            self.counts.clear()

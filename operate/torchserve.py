@@ -122,5 +122,5 @@ class TorchServe:
             sys.stderr.writelines(self.printed)
             return OperatorError(f"TorchServe ended with code {code}; {log_folder()}/server.log may say why.")
         if code == NO_WORKER:
-            return NoWorkerError(f"TorchServe ended: {sentence} {find_last_error(self.started)}")
+            return NoWorkerError(f"TorchServe ended: {sentence.removesuffix('.')}: {find_last_error(self.started)}")
         return OperatorError(f"TorchServe ended: {sentence}")

@@ -38,7 +38,8 @@ EMPTY = {
     "Refused over 30 minutes: {{reason}}, the day before": "it runs for less than 30 minutes",
     "digits:shift:ratio30m": "it runs for less than 30 minutes",
 }
-METRICS = {
+JAVA = (ROOT / "server" / "src" / "digits" / "server" / "Metrics.java").read_text()
+METRICS = set(re.findall(r'"(digit_\w+)", "', JAVA)) | {
     metric["name"]
     for kinds in yaml.safe_load((ROOT / "metrics.yaml").read_text()).values()
     if isinstance(kinds, dict)

@@ -1,6 +1,9 @@
+package digits.server;
+
+import java.lang.reflect.Field;
 import java.util.Map;
+import java.util.concurrent.BlockingDeque;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Lock;
 import org.pytorch.serve.job.Job;
@@ -12,48 +15,65 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.WorkerState;
 
 /**
- * Gives a worker what waits, up to the batch size, and takes its answers.
+ * Gives a worker the requests that wait, up to the batch size, without waiting for more.
  *
- * <p>TorchServe's own waits for more for at least a millisecond, a third of the time a lone request takes. Under
- * load nothing is lost: what comes while a batch is worked on makes the next one.
+ * <p>TorchServe's own waits at least a millisecond, a third of the time that a lone request takes. Under load
+ * nothing is lost: requests that come during a batch make the next one.
  */
-final class Batches extends BatchAggregator {
-    /** Milliseconds between two looks whether the worker should end. */
-    private static final int LOOK_MS = 100;
+final class EagerBatchAggregator extends BatchAggregator {
+    /** The map of a model's queues, to which TorchServe gives no access. */
+    private static final Field QUEUES = openQueues();
 
-    /** Milliseconds in which a worker tells the rest of its metrics. */
-    private static final int TELL_MS = 1200;
+    /** Milliseconds between two checks whether the worker is retired. */
+    private static final int CHECK_MS = 100;
 
     /** How many workers may die of a request: two may have been dead before, unnoticed. */
     private static final int TRIES = 3;
 
-    /** Requests whose workers died, how many did, and which get another one, alone: one of them may kill it. */
+    /** How many workers died of each request that is to be retried, alone: one of them may be the cause. */
     private static final Map<String, Integer> DEATHS = new ConcurrentHashMap<>();
 
-    private final Map<String, LinkedBlockingDeque<Job>> queues;
-    private final LinkedBlockingDeque<Job> requests;
-    private final Lock taking;
+    private final BlockingDeque<Job> requests;
+    private final Lock turn;
     private volatile boolean isRetired;
     private volatile boolean isLast;
     private long taken;
 
-    Batches(Model model) {
+    /** Serves a worker of a model, whose workers take turns at its queue. */
+    EagerBatchAggregator(Model model, Lock turn) {
         super(model);
-        queues = Reflection.value(Model.class, "jobsDb", model);
-        requests = queues.get(Model.DEFAULT_DATA_QUEUE);
-        taking = Reflection.value(Model.class, "lock", model);
+        requests = requestsOf(model);
+        this.turn = turn;
+    }
+
+    private static Field openQueues() {
+        try {
+            Field queues = Model.class.getDeclaredField("jobsDb");
+            queues.setAccessible(true);
+            return queues;
+        } catch (NoSuchFieldException e) {
+            throw new IllegalStateException("The server needs TorchServe 0.12: install requirements/serve.txt.", e);
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private static BlockingDeque<Job> requestsOf(Model model) {
+        try {
+            return ((Map<String, ? extends BlockingDeque<Job>>) QUEUES.get(model)).get(Model.DEFAULT_DATA_QUEUE);
+        } catch (IllegalAccessException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     /** Answers all requests that wait for a model without workers. */
     static void refuseAll(Model model) {
-        Map<String, LinkedBlockingDeque<Job>> queues = Reflection.value(Model.class, "jobsDb", model);
-        Job job;
-        while ((job = queues.get(Model.DEFAULT_DATA_QUEUE).poll()) != null) {
+        BlockingDeque<Job> requests = requestsOf(model);
+        for (Job job = requests.poll(); job != null; job = requests.poll()) {
             job.sendError(503, "The model has no worker any more: try again.");
         }
     }
 
-    /** Ends the worker when it comes for its next batch; the last one of a model only when no request waits. */
+    /** Ends the worker when it comes for its next batch; a model's last one not before the queue is empty. */
     void retire(boolean isLastOne) {
         isLast = isLastOne;
         isRetired = true;
@@ -62,22 +82,17 @@ final class Batches extends BatchAggregator {
     @Override
     public void pollBatch(String worker, WorkerState state) throws InterruptedException {
         taken = 0;
-        LinkedBlockingDeque<Job> commands = queues.get(worker);
-        Job command = commands == null ? null : commands.poll();
-        if (command != null) {
-            jobs.put(command.getJobId(), command);
-        }
+        model.pollMgmtJob(worker, 0, jobs);
         while (jobs.isEmpty()) {
             if (isRetired && (!isLast || requests.isEmpty())) {
-                Thread.sleep(TELL_MS);
                 throw new InterruptedException("The worker is retired.");
             }
             // One worker at a time: two would share what one can take at once.
-            if (taking.tryLock(LOOK_MS, TimeUnit.MILLISECONDS)) {
+            if (turn.tryLock(CHECK_MS, TimeUnit.MILLISECONDS)) {
                 try {
-                    take(requests.poll(LOOK_MS, TimeUnit.MILLISECONDS));
+                    take(requests.poll(CHECK_MS, TimeUnit.MILLISECONDS));
                 } finally {
-                    taking.unlock();
+                    turn.unlock();
                 }
             }
         }
@@ -96,7 +111,7 @@ final class Batches extends BatchAggregator {
             }
         }
         if (first != null) {
-            tellTaken();
+            recordTaken();
         }
     }
 
@@ -104,18 +119,18 @@ final class Batches extends BatchAggregator {
         return job.getCmd() == WorkerCommands.PREDICT && !DEATHS.containsKey(job.getJobId());
     }
 
-    private void tellTaken() {
+    private void recordTaken() {
         taken = System.nanoTime();
-        Metrics.tell("digit_batch_requests", jobs.size());
+        Metrics.BATCH_REQUESTS.observe(jobs.size());
         for (Job job : jobs.values()) {
-            Metrics.tell("digit_queue_ms", (taken - job.getBegin()) / 1e6);
+            Metrics.QUEUE_MS.observe((taken - job.getBegin()) / 1e6);
         }
     }
 
     @Override
     public boolean sendResponse(ModelWorkerResponse message) {
         if (taken > 0) {
-            Metrics.tell("digit_batch_ms", (System.nanoTime() - taken) / 1e6);
+            Metrics.BATCH_MS.observe((System.nanoTime() - taken) / 1e6);
         }
         if (!DEATHS.isEmpty()) {
             DEATHS.keySet().removeAll(jobs.keySet());
@@ -123,15 +138,15 @@ final class Batches extends BatchAggregator {
         return super.sendResponse(message);
     }
 
-    /** Lets another worker try once more what is in the hands of one that died. */
+    /** Leaves the requests of a worker that died to another one. */
     @Override
     public void sendError(BaseModelRequest message, String error, int status) {
         for (Job job : jobs.values()) {
-            boolean again =
+            boolean isRetried =
                     job.getCmd() == WorkerCommands.PREDICT
                             && DEATHS.merge(job.getJobId(), 1, Integer::sum) < TRIES
                             && requests.offerFirst(job);
-            if (!again) {
+            if (!isRetried) {
                 DEATHS.remove(job.getJobId());
                 job.sendError(status, error);
             }

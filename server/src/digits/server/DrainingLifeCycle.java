@@ -1,0 +1,62 @@
+package digits.server;
+
+import com.google.common.util.concurrent.Uninterruptibles;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.WorkerInitializationException;
+import org.pytorch.serve.wlm.WorkerLifeCycle;
+
+/**
+ * A worker's Python process, which is not killed before it has printed the rest of its metrics.
+ *
+ * <p>The process ends when its connection is closed (handler/digit_stream.py), and prints what it has counted
+ * as it ends (handler/digit_metrics.py).
+ */
+final class DrainingLifeCycle extends WorkerLifeCycle {
+    /** Milliseconds for a process to end by itself. */
+    private static final int END_MS = 5000;
+
+    /** Counts the ends of standard output and standard error. */
+    private volatile CountDownLatch outputs = new CountDownLatch(0);
+
+    private volatile boolean isRetired;
+
+    DrainingLifeCycle(ConfigManager config, Model model) {
+        super(config, model);
+    }
+
+    @Override
+    public void startWorker(int port, String deviceIds) throws WorkerInitializationException, InterruptedException {
+        outputs = new CountDownLatch(2);
+        super.startWorker(port, deviceIds);
+    }
+
+    /** Learns that the worker has started, and from the reader of each output, as false, that it has ended. */
+    @Override
+    public void setSuccess(boolean isStarted) {
+        super.setSuccess(isStarted);
+        if (!isStarted) {
+            outputs.countDown();
+        }
+    }
+
+    /** Gives the process time to end by itself: its connection will be closed. */
+    void retire() {
+        isRetired = true;
+    }
+
+    @Override
+    public void exit() {
+        if (isRetired) {
+            Uninterruptibles.awaitUninterruptibly(outputs, END_MS, TimeUnit.MILLISECONDS);
+        }
+        super.exit();
+    }
+
+    /** Ends the process at once. */
+    void kill() {
+        super.exit();
+    }
+}

