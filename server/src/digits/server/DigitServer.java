@@ -207,7 +207,7 @@ public final class DigitServer extends ModelServer {
         return closed;
     }
 
-    /** Starts none: nobody has asked for gRPC. */
+    /** Starts none: this service has no gRPC. */
     @Override
     public void startGRPCServers() {}
 

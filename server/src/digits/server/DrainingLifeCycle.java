@@ -33,7 +33,7 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
         super.startWorker(port, deviceIds);
     }
 
-    /** Learns that the worker has started, and from the reader of each output, as false, that it has ended. */
+    /** Is called with true when the worker has started, and with false for each of its outputs that has ended. */
     @Override
     public void setSuccess(boolean isStarted) {
         super.setSuccess(isStarted);
