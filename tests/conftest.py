@@ -9,18 +9,6 @@ from digit_net import DigitNet, load_net
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
 
-# What has a service of its own; all other tests that need one share another.
-GROUPS = ("test_page", "test_manage", "test_serve")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one service in one of pytest-xdist's processes."""
-    for item in items:
-        if item.get_closest_marker("server"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem if item.path.stem in GROUPS else "service"))
-
-
 @pytest.fixture(scope="session")
 def mnist_test() -> tuple[Tensor, Tensor]:
     """The 10,000 test pictures (10000, 1, 28, 28) uint8 and their digits (10000,)."""
