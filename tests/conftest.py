@@ -9,6 +9,7 @@ from digit_net import DigitNet, load_net
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
 
+
 @pytest.fixture(scope="session")
 def mnist_test() -> tuple[Tensor, Tensor]:
     """The 10,000 test pictures (10000, 1, 28, 28) uint8 and their digits (10000,)."""

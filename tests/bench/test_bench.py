@@ -40,7 +40,7 @@ def test_a_short_run_writes_the_whole_report(service: Service, tmp_path: Path) -
 def test_wrong_answers_are_counted(service: Service) -> None:
     url = service.predictions
     environment = {"PICTURE": str(EXAMPLES[7]), "DIGIT": "3", "PATH": "/usr/bin:/bin"}
-    command = ["wrk", "-t1", "-c2", "-d1s", "-s", str(ROOT / "scripts" / "bench.lua"), url]
+    command = ["wrk", "-t1", "-c2", "-d1s", "-s", str(ROOT / "bench" / "bench.lua"), url]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     result = json.loads(printed.split("RESULT ")[1].splitlines()[0])
     assert result["wrong"] == result["requests"] > 0
