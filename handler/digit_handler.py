@@ -1,4 +1,4 @@
-"""TorchServe's way to the net: the requests of a batch in, one JSON answer each out."""
+"""The handler that TorchServe calls: a batch of requests in, one JSON answer for each out."""
 
 import logging
 from itertools import islice
@@ -21,15 +21,14 @@ DECIMALS = 6
 class DigitHandler(BaseHandler):
     """Reads the digit in each picture of a batch.
 
-    A picture that cannot be read is carried along as its BadImage, so that it gets its own error and its
-    neighbours get their digits.
+    A bad picture is carried along as its BadImage, so that it gets its own error; the others are unaffected.
     """
 
     def initialize(self, context: Context) -> None:
         """Load the net, and the confidence from which an answer counts as certain, from the archive."""
         super().initialize(context)
         read_in_large_pieces()
-        # A line for every batch takes time.
+        # A log line per batch takes time.
         logging.getLogger().setLevel(logging.WARNING)
         settings = self.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
@@ -46,7 +45,7 @@ class DigitHandler(BaseHandler):
         return self.postprocess(requests, answers)
 
     def preprocess(self, data: list[Row]) -> list[Request]:
-        """Turn n requests into what they hold."""
+        """Parse n requests and turn their pictures into pixels."""
         return [read_request(row, self.context.get_all_request_header(index)) for index, row in enumerate(data)]
 
     def inference(self, data: list[Pixels | BadImage]) -> list[Answer | BadImage]:
@@ -56,12 +55,12 @@ class DigitHandler(BaseHandler):
             return [picture for picture in data if isinstance(picture, BadImage)]
         with torch.inference_mode():
             found = self.engine(torch.from_numpy(np.stack(good)).to(self.device))
-        # As float64, in which a number of six decimals is written with six.
+        # As float64, whose rounded numbers are written with at most six decimals.
         probabilities = iter(np.round(found.cpu().numpy().astype(np.float64), DECIMALS).tolist())
         return [picture if isinstance(picture, BadImage) else self.answer(next(probabilities)) for picture in data]
 
     def answer(self, probabilities: list[float]) -> Answer:
-        """Return what is said of one picture with ten probabilities, rounded to DECIMALS."""
+        """Return the answer to one picture from its ten probabilities, rounded to DECIMALS."""
         confidence = max(probabilities)
         return {
             "digit": probabilities.index(confidence),

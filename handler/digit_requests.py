@@ -1,4 +1,4 @@
-"""What a request may hold: one picture file, several in KServe's v1 protocol, or pixels in its v2 protocol."""
+"""Parses requests and writes answers: one picture file, several in KServe's v1 protocol, or pixels in its v2."""
 
 import base64
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The (1, 28, 28) uint8 pixels of each of a request's pictures, or what is wrong with it."""
+    """The (1, 28, 28) uint8 pixels of each of a request's pictures, or why it is refused."""
 
     pictures: list[Pixels | BadImage]
     # "" for one picture that was sent as it is, "v1" or "v2" for KServe's protocols.
@@ -30,7 +30,7 @@ class Request:
 
 
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
-    """Return the pictures of one request; of one that is of no known kind, what is wrong with it."""
+    """Return the pictures of one request; a request of no known kind counts as one bad picture."""
     try:
         upload = upload_of(row)
         if isinstance(upload, dict):
@@ -44,18 +44,18 @@ def read_request(row: Row, headers: dict[str, Any]) -> Request:
 
 def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
     """Return the pictures of a request in one of KServe's protocols. Raises BadImage."""
-    # In the v2 protocol the pixels may follow the JSON as they are.
+    # In the v2 protocol the pixels may follow the JSON as bytes.
     sizes = [str(value) for name, value in headers.items() if name.lower() == BINARY_HEADER]
     end = int(sizes[0]) if sizes and sizes[0].isdecimal() else len(upload)
     try:
         message = orjson.loads(upload[:end])
     except orjson.JSONDecodeError as cause:
-        raise BadImage("The request is no valid JSON.") from cause
+        raise BadImage("The request is not valid JSON.") from cause
     return read_kserve(message, upload[end:])
 
 
 def upload_of(row: Row) -> bytes | dict[str, Any]:
-    """Return the bytes of the one upload that a request carries, or its JSON object if it was parsed before.
+    """Return the bytes of the one upload that a request carries, or its JSON object if TorchServe parsed it.
 
     Raises BadImage for a request of another kind.
     """
@@ -149,17 +149,17 @@ def flatten(data: Any) -> list[Any]:  # noqa: ANN401
 
 
 def write_response(request: Request, answers: list[Answer | BadImage], model: dict[str, str]) -> bytes:
-    """Return the JSON of a request's answers in its protocol; what is wrong with a picture is its "error".
+    """Return the JSON of a request's answers in its protocol; a bad picture has an "error".
 
-    model is what the archive's manifest says of it.
+    model is that of the archive's manifest.
     """
     if request.protocol == "v2":
         named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}
         if request.id:
             named["id"] = request.id
         return orjson.dumps(named | write_outputs(answers))
-    told = [{"error": str(answer)} if isinstance(answer, BadImage) else answer for answer in answers]
-    return orjson.dumps({"predictions": told} if request.protocol == "v1" else told[0])
+    written = [{"error": str(answer)} if isinstance(answer, BadImage) else answer for answer in answers]
+    return orjson.dumps({"predictions": written} if request.protocol == "v1" else written[0])
 
 
 def write_outputs(answers: list[Answer | BadImage]) -> dict[str, Any]:

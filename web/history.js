@@ -1,4 +1,4 @@
-// The pictures read so far: a table with thumbnails, in the page only, which can be saved.
+// The pictures read so far: a table with thumbnails, kept in the page only, which can be saved.
 
 import { paint, within } from "./picture.js";
 
@@ -13,7 +13,7 @@ export class History {
     this.entries = [];
   }
 
-  /** Add a picture file, under a name, with its answer or with the sentence that says what is wrong with it. */
+  /** Add a picture file, under a name, with its answer or with the error that it got. */
   async add(picture, name, answer, error = "") {
     const entry = { name, digit: answer?.digit, confidence: answer?.confidence, certain: answer?.certain, error };
     this.entries.unshift(entry);
@@ -42,7 +42,7 @@ export class History {
     this.onChange(0);
   }
 
-  /** What is shown, the oldest first, as the text of a CSV file (RFC 4180). */
+  /** The table, oldest first, as the text of a CSV file (RFC 4180). */
   toCsv() {
     const names = ["name", "digit", "confidence", "certain", "error"];
     const rows = this.entries.toReversed().map((entry) => names.map((name) => quote(entry[name])).join(","));

@@ -48,7 +48,7 @@ export class Pad {
     this.change(true);
   }
 
-  /** Where an event is on the canvas, and how hard the pen is pressed: 0.5 for mouse and finger. */
+  /** Where an event is on the canvas, and the width of the line there: that of a pressure of 0.5 unless a pen draws. */
   point(event) {
     const box = this.canvas.getBoundingClientRect();
     const pressure = event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 0.5;

@@ -5,17 +5,17 @@ import { Pad } from "./pad.js";
 import { reduce } from "./picture.js";
 import { ask } from "./service.js";
 
-// Milliseconds between two readings of a drawing that goes on, and before what failed is tried again.
+// Milliseconds between two readings of an unfinished drawing, and before a failed reading is tried again.
 const PAUSE_MS = 150;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
-// Digits of at least this probability may be meant, if together they have most of it.
+// A doubted answer names the digits of at least this probability, if together they have most of it.
 const OTHER_FROM = 0.15;
 const MOST = 0.7;
 
 const element = (id) => document.getElementById(id);
 
-// What is read now, and its answer when it is there. The answer to anything older is dropped.
+// The current reading, with its answer once there is one. The answer to an older one is dropped.
 let newest = { abort: new AbortController(), picture: null, answer: null };
 let timer = 0;
 
@@ -59,7 +59,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => choose(event.clipboardData.files));
 
-/** Read some files, one after the other; the answer to each stays in the table. */
+/** Read files one after the other; each answer stays in the table. */
 async function choose(files) {
   if (files.length === 0) return;
   if (!pad.isEmpty) element("clear").click();
@@ -72,16 +72,16 @@ async function choose(files) {
   }
 }
 
-/** Give up what is read now, and return the new reading. */
+/** Abort the current reading and return a new one. */
 function restart() {
   newest.abort.abort();
   newest = { abort: new AbortController(), picture: null, answer: null };
   return newest;
 }
 
-/** Read a picture file, or a drawing, which has no name, and show the answer; return false if something newer is read.
+/** Read a picture file, or a drawing, which has no name, and show the answer; return false if a newer one came between.
  *
- * It tries again for as long as an answer may come.
+ * It keeps trying as long as an answer may still come.
  */
 async function read(reading, picture, name = "") {
   reading.picture = picture;
@@ -108,13 +108,13 @@ async function read(reading, picture, name = "") {
   }
 }
 
-/** Keep the drawing that was read last among the pictures read so far. */
+/** Add the last drawing to the table of earlier pictures. */
 function keepDrawing() {
   const { picture, answer } = newest;
   if (!pad.isEmpty && picture && answer) history.add(picture, "drawing", answer);
 }
 
-/** Show the digit, what may be meant besides, and a bar for each of the ten probabilities. */
+/** Show the digit, any doubt, and a bar for each of the ten probabilities. */
 function show(picture, isFile, answer, milliseconds) {
   say("");
   URL.revokeObjectURL(element("picture").src);
@@ -130,7 +130,7 @@ function show(picture, isFile, answer, milliseconds) {
   explain();
 }
 
-/** Say what a doubted picture may be. */
+/** Return what a doubted picture may show, as a sentence. */
 function doubt(probabilities) {
   const likely = [...probabilities.keys()].filter((digit) => probabilities[digit] >= OTHER_FROM);
   likely.sort((one, other) => probabilities[other] - probabilities[one]);
@@ -155,7 +155,7 @@ function row(probability, digit) {
   return line;
 }
 
-/** Show the pixels that the net saw of the newest picture, and which ink spoke for the digit, if they are looked at. */
+/** Show the pixels that the net saw of the current picture, with their attribution, if that part is open. */
 async function explain() {
   const reading = newest;
   if (!element("why").open || !reading.answer) return;
@@ -171,16 +171,16 @@ function paintSeen(pixels, saliency) {
   const context = element("seen").getContext("2d");
   const image = context.createImageData(28, 28);
   const most = Math.max(1e-6, ...saliency.flat().map(Math.abs));
-  for (let place = 0; place < 28 * 28; place++) {
-    const [y, x] = [Math.floor(place / 28), place % 28];
+  for (let index = 0; index < 28 * 28; index++) {
+    const [y, x] = [Math.floor(index / 28), index % 28];
     const grey = pixels[y][x];
-    const spoke = saliency[y][x] / most;
-    const colour = spoke > 0 ? [60, 140, 255] : [255, 140, 30];
-    const share = Math.min(1, 2 * Math.abs(spoke));
+    const attribution = saliency[y][x] / most;
+    const colour = attribution > 0 ? [60, 140, 255] : [255, 140, 30];
+    const share = Math.min(1, 2 * Math.abs(attribution));
     colour.forEach((level, channel) => {
-      image.data[4 * place + channel] = grey * (1 - share) + level * share;
+      image.data[4 * index + channel] = grey * (1 - share) + level * share;
     });
-    image.data[4 * place + 3] = 255;
+    image.data[4 * index + 3] = 255;
   }
   context.putImageData(image, 0, 0);
 }

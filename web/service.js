@@ -1,6 +1,6 @@
 // Asks the inference API.
 
-/** Why there is no answer; the message is a sentence. It may pass if isPassing. */
+/** Why there is no answer, as a sentence; isPassing if a later try may get one. */
 export class ServiceError extends Error {
   constructor(sentence, isPassing) {
     super(sentence);
@@ -10,7 +10,7 @@ export class ServiceError extends Error {
 
 let known = null;
 
-/** The inference API's address ("": that of the page), the model's name, and the most bytes of a request; asked once. */
+/** Return the inference API's address ("" if the page's own), the model's name and the size limit; fetched once. */
 export async function config() {
   if (known === null) {
     const response = await fetch("config.json");

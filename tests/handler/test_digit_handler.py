@@ -89,7 +89,7 @@ def test_the_field_of_the_picture_may_have_any_name(row: dict[str, Any], loaded:
         ({"body": "seven"}, "holds text"),
         ({"body": None}, "holds text"),
         ({"body": {}}, '"instances"'),
-        ({"body": b'{"instances": '}, "no valid JSON"),
+        ({"body": b'{"instances": '}, "not valid JSON"),
         ({"body": b' {"digit": 7}'}, '"instances"'),
         ({"body": {"instances": []}}, "0 pictures"),
         ({"body": {"instances": [{}] * 1025}}, "1025 pictures"),
