@@ -8,7 +8,7 @@ from torchvision.datasets import MNIST
 
 DATA = Path(__file__).parent.parent / "data"
 VALIDATION_PICTURES = 5_000
-# Fixes which training pictures are held out; not the seed of a training run.
+# Which training pictures are held out depends on this alone, not on the seed of a training run.
 SPLIT_SEED = 20_241_001
 
 
@@ -29,6 +29,6 @@ def split() -> tuple[Tensor, Tensor]:
 
 
 def _read(train: bool) -> tuple[Tensor, Tensor]:
-    """Unpack the committed .gz files when that has not happened yet (no network) and read them."""
+    """Return pixels and digits, after unpacking the committed .gz files unless that is done (no network)."""
     mnist = MNIST(str(DATA), train=train, download=True)
     return mnist.data[:, None].contiguous(), mnist.targets
