@@ -88,12 +88,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
     parser = argparse.ArgumentParser(prog="scripts/train", description=__doc__)
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
-    parser.add_argument(
-        "--limit",
-        metavar="N",
-        type=positive,
-        help=f"only the first N pictures of each set ({BATCH} or more)",
-    )
+    limited = f"only the first N pictures of each set ({BATCH} or more)"
+    parser.add_argument("--limit", metavar="N", type=positive, help=limited)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EPOCHS} epochs: minutes, and nearly as good")
     parser.add_argument(
         "--without", action="append", default=[], choices=INGREDIENTS, help="leave out an ingredient; may be repeated"
