@@ -17,24 +17,6 @@ from evaluate.metrics import calibration_error, reliability, wilson
 from evaluate.predictions import REFUSED, Result, certain_yet_wrong, extract_pixels
 
 BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
-STYLE = {
-    "font.size": 9,
-    "text.color": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": FRAME,
-    "axes.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#e8eaed",
-    "xtick.color": "#555b63",
-    "ytick.color": "#555b63",
-    "legend.frameon": False,
-    "figure.dpi": 110,
-}
 COLOURS = 48
 # Bins of fewer predictions are not drawn: their shares mean little.
 FEWEST_IN_BIN = 10
@@ -45,7 +27,26 @@ Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 def figure_style() -> ContextDecorator:
     """Return a decorator for functions that draw: while they run, matplotlib has the style of our figures."""
-    return mpl.rc_context(STYLE)
+    return mpl.rc_context(
+        {
+            "font.size": 9,
+            "text.color": INK,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.edgecolor": FRAME,
+            "axes.labelcolor": INK,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.color": "#e8eaed",
+            "xtick.color": "#555b63",
+            "ytick.color": "#555b63",
+            "legend.frameon": False,
+            "figure.dpi": 110,
+        }
+    )
 
 
 def save(figure: Figure) -> bytes:
