@@ -238,18 +238,7 @@ def thin(ink: Tensor, share: Tensor) -> Tensor:
 
 def corrupt(ink: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, break, cover and shade some pictures as cameras, scanners and paper do, and lower the contrast of most."""
-    for share, corruption in (
-        (0.090, blur),
-        (0.081, shake),
-        (0.090, coarsen),
-        (0.045, outline),
-        (0.072, fade),
-        (0.117, draw_lines),
-        (0.036, splash),
-        (0.072, lift),
-        (0.081, invert_part),
-        (0.126, add_noise),
-    ):
+    for corruption, share in CORRUPTIONS.items():
         chosen = (torch.rand(len(ink), device=ink.device, generator=generator) < share).nonzero()[:, 0]
         if len(chosen):
             corrupted = corruption(ink[chosen], generator).clamp(0, 255)
@@ -374,3 +363,18 @@ def add_noise(ink: Tensor, generator: torch.Generator) -> Tensor:
     share = uniform(0.02, 0.25, shape, ink, generator)
     impulse = torch.where(chance < share / 2, 255.0, torch.where(chance < share, 0.0, ink))
     return torch.where(kind < 1, gaussian, torch.where(kind < 2, shot, impulse))
+
+
+# The share of pictures that gets each.
+CORRUPTIONS = {
+    blur: 0.090,
+    shake: 0.081,
+    coarsen: 0.090,
+    outline: 0.045,
+    fade: 0.072,
+    draw_lines: 0.117,
+    splash: 0.036,
+    lift: 0.072,
+    invert_part: 0.081,
+    add_noise: 0.126,
+}

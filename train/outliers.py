@@ -14,10 +14,9 @@ QUARTER_TURN = (2, 3, 4, 5, 7)
 
 def make_outliers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
     """Return one outlier of a random kind for each picture of (B, 1, 28, 28) ink with its digits (B,)."""
-    kinds = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)
-    order = torch.randint(len(kinds), (len(ink),), generator=generator, device=ink.device)
+    order = torch.randint(len(KINDS), (len(ink),), generator=generator, device=ink.device)
     made = torch.empty_like(ink)
-    for number, kind in enumerate(kinds):
+    for number, kind in enumerate(KINDS):
         chosen = (order == number).nonzero()[:, 0]
         if len(chosen):
             made[chosen] = kind(ink[chosen], digits[chosen], generator)
@@ -108,3 +107,7 @@ def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
     half = uniform(5, 14, (*shape, 2), ink, generator)
     inside = (x.abs() < half[..., 0]) & (y.abs() < half[..., 1])
     return made.clamp(0, 1) * 255 * inside
+
+
+# Each is as likely as it is listed often.
+KINDS = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)
