@@ -100,13 +100,19 @@ def test_styles_are_given_to_some_ones_zeros_and_sevens_alone() -> None:
         assert 0.05 < share < 0.7 if digit in (0, 1, 7) else share == 0
 
 
-def test_geometry_turns_shifts_and_scales() -> None:
-    bent = [bend(copies(ONE), seeded(), frozenset({"elastic"}), mild=mild) for mild in (True, False)]
-    for ink, least_deg, most_deg in zip(bent, (4, 8), (12, 20), strict=True):
-        assert least_deg < tilt(ink).std() < most_deg
-        assert centre(ink).std(0).min() > 0.5
-        assert 0.1 < (amount(ink) / amount(copies(ONE))).std() < 0.6
-        assert centre(ink).mean(0).tolist() == pytest.approx([13.5, 13.5], abs=0.6)
+def test_geometry_turns_shears_shifts_and_scales() -> None:
+    turns_deg = []
+    for mild in (True, False):
+        upright = bend(copies(ONE), seeded(), frozenset({"elastic"}), mild=mild)
+        lying = bend(copies(ONE.T), seeded(), frozenset({"elastic"}), mild=mild)
+        turns_deg.append(tilt(lying.transpose(2, 3)).std())
+        # Shear tilts what is upright only.
+        assert tilt(upright).std() > turns_deg[-1] + 1
+        assert centre(upright).std(0).min() > 0.5
+        assert centre(upright).mean(0).tolist() == pytest.approx([13.5, 13.5], abs=0.6)
+        assert 0.1 < (amount(upright) / amount(copies(ONE))).std() < 0.6
+    assert 4 < turns_deg[0] < 9
+    assert turns_deg[0] + 2 < turns_deg[1] < 20
 
 
 def test_geometry_centres_a_digit_whose_strokes_moved_its_centre_of_mass() -> None:
