@@ -27,7 +27,7 @@ from tqdm import tqdm
 from bench.load import run_wrk
 from bench.service import ensure_service, find_processes, find_workers, sum_cpu_seconds, sum_memory_mb
 from evaluate.document import Section, Table, align, write_report
-from evaluate.figures import save
+from evaluate.figures import figure_style, save
 from evaluate.pictures import png
 from operate.client import Client, ServiceError
 from operate.config import OperatorError, read_config
@@ -189,6 +189,7 @@ def describe(results: dict[str, Any]) -> list[Section]:
     ]
 
 
+@figure_style()
 def plot(results: dict[str, Any]) -> bytes:
     """Draw throughput, latency, cost, memory, bulk and picture size."""
     load = results["load"]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from bench.prometheus import query_range
-from evaluate.figures import BLUE, GREY, INK, ORANGE, save
+from evaluate.figures import BLUE, GREY, INK, ORANGE, figure_style, save
 from operate.config import ROOT
 
 DASHBOARD = ROOT / "docker" / "grafana" / "digits.json"
@@ -57,6 +57,7 @@ def read_panels() -> list[Panel]:
     ]
 
 
+@figure_style()
 def draw(address: str, titles: Sequence[str], start_s: int, end_s: int, events: Mapping[int, str]) -> bytes:
     """Draw the panels of these titles from the data of the Prometheus at http://host:port, as a PNG file.
 

@@ -1,4 +1,4 @@
-"""A report as Markdown with pictures beside it, and as one HTML file that holds everything."""
+"""A report, written as Markdown with its figures beside it, and as one HTML file with its figures inside."""
 
 import base64
 import html
@@ -26,13 +26,13 @@ img {{ max-width: 100%; height: auto; margin: 0.6rem 0; }}
 </html>
 """
 
-# The heading, then one row of cells for each line.
+# Rows of cells, the first of which is the heading.
 Table = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: a text, tables, and figures by their description as PNG files by their name."""
+    """A part of the report: a text, tables, and figures, each description with a file name and the bytes of a PNG."""
 
     title: str
     text: str
@@ -41,7 +41,7 @@ class Section:
 
 
 def write_report(folder: Path, title: str, sections: Sequence[Section]) -> None:
-    """Write report.md, its figures and report.html into a folder."""
+    """Write report.md, its figures and report.html into an existing folder. Raises OSError."""
     for section in sections:
         for name, figure in section.figures.values():
             (folder / name).write_bytes(figure)
@@ -78,9 +78,9 @@ def to_row(cells: Sequence[str], tag: str) -> str:
 
 
 def align(table: Table) -> str:
-    """Return a table as plain text in columns, the first to the left and the others to the right."""
+    """Return a table as plain text, its first column aligned left and the others right."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
         for pairs in (list(zip(row, widths, strict=True)) for row in table)
     )

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import ContextDecorator
 
 import matplotlib as mpl
 import numpy as np
@@ -11,31 +12,45 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluate.corruptions import Hardship
+from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
-from evaluate.predictions import REFUSED, Result, see
+from evaluate.predictions import REFUSED, Result, certain_yet_wrong, extract_pixels
 
-BLUE, ORANGE, GREY, INK = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b"
+BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
 COLOURS = 48
-# A bin of fewer answers says nothing.
-FEWEST_ANSWERS = 10
-mpl.rc("font", size=9)
-mpl.rc("text", color=INK)
-mpl.rc("axes", titlesize=10, titleweight="bold", titlelocation="left", edgecolor="#c4c8ce", labelcolor=INK)
-mpl.rc("axes", grid=True, axisbelow=True)
-mpl.rc("axes.spines", top=False, right=False)
-mpl.rc("grid", color="#e8eaed")
-mpl.rc("xtick", color="#555b63")
-mpl.rc("ytick", color="#555b63")
-mpl.rc("legend", frameon=False)
-mpl.rc("figure", dpi=110)
+# Bins of fewer predictions are not drawn: their shares mean little.
+FEWEST_IN_BIN = 10
 
-# The confidences (n,) of answers, and whether they were right.
+# The confidences (n,) of predictions, and whether they were right.
 Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
+def figure_style() -> ContextDecorator:
+    """Return a decorator for functions that draw: while they run, matplotlib has the style of our figures."""
+    return mpl.rc_context(
+        {
+            "font.size": 9,
+            "text.color": INK,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.edgecolor": FRAME,
+            "axes.labelcolor": INK,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.color": "#e8eaed",
+            "xtick.color": "#555b63",
+            "ytick.color": "#555b63",
+            "legend.frameon": False,
+            "figure.dpi": 110,
+        }
+    )
+
+
 def save(figure: Figure) -> bytes:
-    """Return a figure as a PNG file of few colours, which keeps it small."""
+    """Return a figure as a PNG file, small because it has few colours."""
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12, facecolor="white")
     small = io.BytesIO()
@@ -43,18 +58,19 @@ def save(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def share_right(result: Result) -> tuple[int, int]:
+def count_right(result: Result) -> tuple[int, int]:
     """Return how many pictures of digits were read right, and how many there are."""
-    pictures, answers = result
-    return int((pictures.digits == answers.digits).sum()), len(pictures.digits)
+    pictures, predictions = result
+    return int((pictures.digits == predictions.digits).sum()), len(pictures.digits)
 
 
+@figure_style()
 def plot_accuracy(results: Sequence[Result]) -> bytes:
     """Draw the accuracy of each set of digits with its 95 % interval."""
     figure = Figure(figsize=(6.5, 0.9 + 0.42 * len(results)))
     axes = figure.subplots()
     for row, result in enumerate(results):
-        right, count = share_right(result)
+        right, count = count_right(result)
         low, high = wilson(right, count)
         axes.plot([low, high], [row, row], color=BLUE, linewidth=5, alpha=0.3, solid_capstyle="round")
         axes.plot(right / count, row, "o", color=BLUE, markersize=6)
@@ -73,16 +89,18 @@ def plot_accuracy(results: Sequence[Result]) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel("read right (bar: 95 % interval)")
     axes.grid(axis="y", visible=False)
-    lowest = min(wilson(*share_right(result))[0] for result in results)
+    lowest = min(wilson(*count_right(result))[0] for result in results)
     axes.set_xlim(max(0.0, lowest - 0.15 * (1 - lowest) - 0.001), 1 + 0.08 * (1 - lowest))
     return save(figure)
 
 
+@figure_style()
 def plot_confusion(result: Result) -> bytes:
     """Draw how often each digit was read as each; mistakes are coloured, the diagonal is not."""
-    pictures, answers = result
+    pictures, predictions = result
     table = np.zeros((10, 10), int)
-    np.add.at(table, (pictures.digits[answers.answered], answers.digits[answers.answered]), 1)
+    accepted = predictions.accepted
+    np.add.at(table, (pictures.digits[accepted], predictions.digits[accepted]), 1)
     mistakes = table * (1 - np.eye(10, dtype=int))
     figure = Figure(figsize=(5.2, 4.9))
     axes = figure.subplots()
@@ -112,19 +130,20 @@ def plot_confusion(result: Result) -> bytes:
     return save(figure)
 
 
-def plot_calibration(answers: dict[str, Judged]) -> bytes:
-    """Draw what share was right by confidence, for each named set, and below how many answers there are."""
+@figure_style()
+def plot_calibration(judged: dict[str, Judged]) -> bytes:
+    """Draw the share that was right by confidence, for up to two named sets, above the number of predictions."""
     figure = Figure(figsize=(5.2, 5.4))
     diagram, counts_below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     diagram.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     diagram.text(
         0.18, 0.2, "as right as it says", rotation=45, transform_rotates_text=True, rotation_mode="anchor", color=GREY
     )
-    for (name, (confidences, right)), colour in zip(answers.items(), (BLUE, ORANGE), strict=False):
+    for (name, (confidences, right)), colour in zip(judged.items(), (BLUE, ORANGE), strict=False):
         counts, confident, correct = reliability(confidences, right)
-        used = np.nonzero(counts >= FEWEST_ANSWERS)[0]
+        used = np.nonzero(counts >= FEWEST_IN_BIN)[0]
         shares = correct[used] / counts[used]
-        bounds = np.array([wilson(int(correct[place]), int(counts[place])) for place in used])
+        bounds = np.array([wilson(int(correct[number]), int(counts[number])) for number in used])
         middle = confident[used] / counts[used]
         error = calibration_error(confidences, right)
         diagram.errorbar(
@@ -154,18 +173,19 @@ def plot_calibration(answers: dict[str, Judged]) -> bytes:
     return save(figure)
 
 
+@figure_style()
 def plot_confidences(digits: Result, others: Sequence[Result], threshold: float) -> bytes:
-    """Draw the confidences of digits and of each kind of other picture, one below the other, with the threshold."""
+    """Draw histograms of the confidences in digits and in each kind of other picture, with the threshold."""
     rows = [digits, *others]
     figure = Figure(figsize=(6.5, 0.5 + 0.82 * len(rows)))
     every = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (pictures, answers) in zip(every, rows, strict=True):
+    for axes, (pictures, predictions) in zip(every, rows, strict=True):
         colour = BLUE if pictures.shows_digits else ORANGE
-        shares, edges = np.histogram(answers.confidences, 40, (0, 1))
-        axes.bar(edges[:-1], shares / len(answers.digits), 1 / 40, align="edge", color=colour, alpha=0.85)
+        shares, edges = np.histogram(predictions.confidences, 40, (0, 1))
+        axes.bar(edges[:-1], shares / len(predictions.digits), 1 / 40, align="edge", color=colour, alpha=0.85)
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
         axes.set_title(
-            f"{pictures.name}: {100 - 100 * answers.certain.mean():.1f} % doubted", fontsize=9, color=colour, pad=3
+            f"{pictures.name}: {100 - 100 * predictions.certain.mean():.1f} % doubted", fontsize=9, color=colour, pad=3
         )
         axes.set_yticks([])
         axes.grid(axis="y", visible=False)
@@ -175,53 +195,54 @@ def plot_confidences(digits: Result, others: Sequence[Result], threshold: float)
     )
     every[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     every[-1].set_xlim(0, 1)
-    every[-1].set_xlabel("confidence (share of the pictures upwards; refused ones at 0 %)")
+    every[-1].set_xlabel("confidence (height: share of the pictures; refused ones are at 0 %)")
     figure.subplots_adjust(hspace=0.75)
     return save(figure)
 
 
-def plot_hardships(curves: Sequence[tuple[Hardship, Sequence[Result]]]) -> bytes:
-    """Draw a curve for each hardship, with one page at each level above it."""
+@figure_style()
+def plot_corruptions(curves: Sequence[tuple[Corruption, Sequence[Result]]]) -> bytes:
+    """Draw the curves of each corruption below a page at each severity."""
     figure = Figure(figsize=(9, 9.4))
-    for axes, (hardship, results) in zip(figure.subplots(3, 2).flat, curves, strict=True):
-        plot_curve(axes, hardship, results)
+    for axes, (corruption, results) in zip(figure.subplots(3, 2).flat, curves, strict=True):
+        plot_curves(axes, corruption, results)
     figure.subplots_adjust(hspace=0.95, wspace=0.2)
     return save(figure)
 
 
-def plot_curve(axes: Axes, hardship: Hardship, results: Sequence[Result]) -> None:
-    """Draw which share was read right, and which with certainty, at each level of a hardship."""
-    places = np.arange(len(results))
-    right = np.array([share_right(result)[0] / share_right(result)[1] for result in results])
-    bounds = np.array([wilson(*share_right(result)) for result in results])
-    certain = np.array([answers.certain.mean() for _, answers in results])
-    wrong = np.array([(a.certain & (a.digits != p.digits)).mean() for p, a in results])
-    axes.fill_between(places, *bounds.T, color=BLUE, alpha=0.18, linewidth=0)
-    axes.plot(places, right, "o-", color=BLUE, markersize=4, label="read right")
-    axes.plot(places, certain, "s--", color=GREY, markersize=3, linewidth=1.1, label="certain")
-    axes.plot(places, wrong, "v-", color=ORANGE, markersize=3.5, linewidth=1.1, label="certain, yet wrong")
+def plot_curves(axes: Axes, corruption: Corruption, results: Sequence[Result]) -> None:
+    """Draw the shares that were read right, certain, and certain yet wrong, at each severity of a corruption."""
+    steps = np.arange(len(results))
+    right = np.array([count_right(result)[0] / count_right(result)[1] for result in results])
+    bounds = np.array([wilson(*count_right(result)) for result in results])
+    certain = np.array([predictions.certain.mean() for _, predictions in results])
+    wrong = np.array([certain_yet_wrong(result).mean() for result in results])
+    axes.fill_between(steps, *bounds.T, color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(steps, right, "o-", color=BLUE, markersize=4, label="read right")
+    axes.plot(steps, certain, "s--", color=GREY, markersize=3, linewidth=1.1, label="certain")
+    axes.plot(steps, wrong, "v-", color=ORANGE, markersize=3.5, linewidth=1.1, label="certain, yet wrong")
     axes.set_ylim(-0.03, 1.04)
     axes.set_xlim(-0.5, len(results) - 0.5)
-    axes.set_xticks(places, [str(level) for level in hardship.levels])
+    axes.set_xticks(steps, [str(severity) for severity in corruption.severities])
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    axes.set_xlabel(hardship.unit)
-    axes.set_title(hardship.title, pad=44)
-    for place, (pictures, _) in enumerate(results):
-        left = (place + 0.5 - 0.44) / len(results)
+    axes.set_xlabel(corruption.unit)
+    axes.set_title(corruption.title, pad=44)
+    for step, (pictures, _) in enumerate(results):
+        left = (step + 0.5 - 0.44) / len(results)
         show(axes.inset_axes((left, 1.03, 0.88 / len(results), 0.26)), thumbnail(pictures.uploads[0], 72))
-    if hardship.title == "Rotation":
+    if corruption.title == "Rotation":
         axes.legend(loc="lower center", fontsize=8)
 
 
 def thumbnail(upload: bytes, side_px: int) -> NDArray[np.uint8]:
-    """Return a picture file as (h, w) grey levels, its longer side reduced to side_px."""
+    """Return a picture file as (h, w) uint8 grey levels, its longer side reduced to side_px or less."""
     picture = Image.open(io.BytesIO(upload)).convert("L")
     picture.thumbnail((side_px, side_px))
     return np.asarray(picture)
 
 
-def show(axes: Axes, picture: NDArray[np.uint8], colour: str = "#c4c8ce") -> None:
-    """Show (h, w) grey levels in a thin frame."""
+def show(axes: Axes, picture: NDArray[np.uint8], colour: str = FRAME) -> None:
+    """Show (h, w) uint8 grey levels in a thin frame."""
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -230,11 +251,12 @@ def show(axes: Axes, picture: NDArray[np.uint8], colour: str = "#c4c8ce") -> Non
         spine.set(visible=True, color=colour, linewidth=1)
 
 
+@figure_style()
 def plot_mistakes(result: Result, count: int) -> bytes:
-    """Show the wrong answers of most confidence: the picture, what the net saw of it, and what it read."""
-    pictures, answers = result
-    wrong = np.nonzero(pictures.digits != answers.digits)[0]
-    worst = wrong[np.argsort(-answers.confidences[wrong], kind="stable")][:count]
+    """Show the most confident of the wrong predictions: the picture, the pixels the net got of it, and the digits."""
+    pictures, predictions = result
+    wrong = np.nonzero(pictures.digits != predictions.digits)[0]
+    worst = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:count]
     columns = 6
     rows = -(-len(worst) // columns)
     figure = Figure(figsize=(9, 0.95 * rows))
@@ -242,35 +264,37 @@ def plot_mistakes(result: Result, count: int) -> bytes:
     every = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 0.25] * columns)
     for axes in every.flat:
         axes.set_axis_off()
-    for place, index in enumerate(worst):
-        left, right = every[place // columns, 3 * (place % columns) : 3 * (place % columns) + 2]
+    for number, index in enumerate(worst):
+        row, column = divmod(number, columns)
+        left, right = every[row, 3 * column : 3 * column + 2]
         show(left, thumbnail(pictures.uploads[index], 56))
         left.set_axis_on()
-        seen = see(pictures.uploads[index])
-        if seen is not None:
-            show(right, seen[0], ORANGE if answers.certain[index] else "#c4c8ce")
+        pixels = extract_pixels(pictures.uploads[index])
+        if pixels is not None:
+            show(right, pixels[0], ORANGE if predictions.certain[index] else FRAME)
             right.set_axis_on()
-        read, digit = answers.digits[index], pictures.digits[index]
-        said = "refused" if read == REFUSED else f"{digit} read as {read}, {100 * answers.confidences[index]:.1f} %"
-        left.set_title(said, fontsize=8, weight="normal", pad=3)
+        read, percent = predictions.digits[index], 100 * predictions.confidences[index]
+        title = "refused" if read == REFUSED else f"{pictures.digits[index]} read as {read}, {percent:.1f} %"
+        left.set_title(title, fontsize=8, weight="normal", pad=3)
     figure.subplots_adjust(wspace=0.06, hspace=0.25)
     return save(figure)
 
 
-def plot_nondigits(results: Sequence[Result], count: int) -> bytes:
-    """Show the first pictures of each kind that is no digit, with what they were read as."""
+@figure_style()
+def plot_out_of_distribution(results: Sequence[Result], count: int) -> bytes:
+    """Show the first pictures of each out-of-distribution set, with what they were read as."""
     figure = Figure(figsize=(9, 1.3 * len(results)))
     every = figure.subplots(len(results), count, squeeze=False)
-    for row, (pictures, answers) in zip(every, results, strict=True):
+    for row, (pictures, predictions) in zip(every, results, strict=True):
         for axes in row:
             axes.set_axis_off()
         for axes, upload, read, confidence, certain in zip(
-            row, pictures.uploads, answers.digits, answers.confidences, answers.certain, strict=False
+            row, pictures.uploads, predictions.digits, predictions.confidences, predictions.certain, strict=False
         ):
             axes.set_axis_on()
-            show(axes, thumbnail(upload, 48), ORANGE if certain else "#c4c8ce")
-            said = "refused" if read == REFUSED else f"{read}, {100 * confidence:.0f} %"
-            axes.set_title(said, fontsize=8, weight="normal", loc="center", pad=2, color=ORANGE if certain else INK)
+            show(axes, thumbnail(upload, 48), ORANGE if certain else FRAME)
+            title = "refused" if read == REFUSED else f"{read}, {100 * confidence:.0f} %"
+            axes.set_title(title, fontsize=8, weight="normal", loc="center", pad=2, color=ORANGE if certain else INK)
         row[0].text(0, 1.32, pictures.name, transform=row[0].transAxes, weight="bold", fontsize=9)
     figure.subplots_adjust(wspace=0.1, hspace=0.6)
     return save(figure)

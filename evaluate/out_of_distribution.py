@@ -1,4 +1,4 @@
-"""Picture files that show something else than one digit, made here or read from Fashion-MNIST."""
+"""Out-of-distribution picture files, which show something other than one digit: made here, or Fashion-MNIST's."""
 
 import gzip
 from pathlib import Path
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.corruptions import PAGE_PX, PAPER, PEN, SEED, enlarge, write
-from evaluate.pictures import NO_DIGIT, PictureSet, png
+from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, png
 
-# Of the Debian package dataset-fashion-mnist.
+# From the Debian package dataset-fashion-mnist.
 FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 IDX3_HEADER_BYTES = 16
 
 
 def make_out_of_distribution(pixels: NDArray[np.uint8], count: int) -> list[PictureSet]:
-    """Return count pictures of each kind; pairs are made of (N, 28, 28) uint8 MNIST pixels."""
+    """Return count pictures of each kind, the same ones each time; pairs are made of (N, 28, 28) uint8 MNIST pixels."""
     generator = np.random.default_rng(SEED)
     kinds = {
         "pairs of digits": [pair(pixels, generator) for _ in range(count)],
@@ -26,11 +26,11 @@ def make_out_of_distribution(pixels: NDArray[np.uint8], count: int) -> list[Pict
     if FASHION.is_file():
         items = np.frombuffer(gzip.decompress(FASHION.read_bytes()), np.uint8, offset=IDX3_HEADER_BYTES)
         kinds["clothes (Fashion-MNIST)"] = [png(item) for item in items.reshape(-1, 28, 28)[:count]]
-    return [PictureSet(name, uploads, np.full(len(uploads), NO_DIGIT)) for name, uploads in kinds.items()]
+    return [PictureSet(name, uploads, np.full(len(uploads), OUT_OF_DISTRIBUTION)) for name, uploads in kinds.items()]
 
 
 def pair(pixels: NDArray[np.uint8], generator: np.random.Generator) -> bytes:
-    """Write two digits side by side on a page, 100 points high and 2 to 15 points apart."""
+    """Write two digits side by side on a page, 100 pixels high and 2 to 15 pixels apart."""
     half = PAGE_PX // 2
     chosen = pixels[generator.integers(len(pixels), size=2)]
     left, right = (cv2.resize(enlarge(digit), (half, half), interpolation=cv2.INTER_AREA) for digit in chosen)
@@ -43,7 +43,7 @@ def pair(pixels: NDArray[np.uint8], generator: np.random.Generator) -> bytes:
 
 
 def scribble(generator: np.random.Generator) -> bytes:
-    """Write one to three smooth lines through random points, with a pen 6 to 16 points wide."""
+    """Draw one to three smooth lines through random points, with a pen 6 to 16 pixels wide."""
     page = np.full((PAGE_PX, PAGE_PX), PAPER, np.uint8)
     width = int(generator.integers(6, 17))
     for _ in range(generator.integers(1, 4)):
@@ -53,7 +53,7 @@ def scribble(generator: np.random.Generator) -> bytes:
 
 
 def smooth(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round the corners of a line through (n, 2) points, ends kept (Chaikin 1974); return (m, 2) points."""
+    """Round the corners of a line through (n, 2) points but keep its ends (Chaikin 1974); return (m, 2) points."""
     for _ in range(4):
         before, after = points[:-1], points[1:]
         cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], 1).reshape(-1, 2)
@@ -62,7 +62,7 @@ def smooth(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def noise(generator: np.random.Generator) -> bytes:
-    """Fill a page with grain or clouds: noise of a random size of grain and contrast, in grey levels."""
+    """Fill a page with grain or clouds: noise with a random grain size, and 20 to 80 grey levels of deviation."""
     side = int(generator.choice([PAGE_PX, PAGE_PX // 4, PAGE_PX // 20, PAGE_PX // 40]))
     grain = generator.standard_normal((side, side))
     clouds = cv2.resize(grain, (PAGE_PX, PAGE_PX), interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""Labelled picture files, as somebody would upload them."""
+"""Sets of labelled picture files, as somebody would upload them."""
 
 import csv
 import io
@@ -13,16 +13,17 @@ from digit_image import SUFFIXES
 from operate.config import OperatorError
 
 LABELS = "labels.csv"
-NO_DIGIT = -1
+# The label of whatever is not one digit.
+OUT_OF_DISTRIBUTION = -1
 
 
 class FolderError(OperatorError):
-    """Why a folder cannot be evaluated."""
+    """A folder cannot be evaluated; the text says why."""
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Picture files with the digit (0..9) of each, or NO_DIGIT all through for what is not one digit."""
+    """n picture files with the digit 0..9 of each, (n,), or OUT_OF_DISTRIBUTION for all of them."""
 
     name: str
     uploads: list[bytes]
@@ -30,8 +31,8 @@ class PictureSet:
 
     @property
     def shows_digits(self) -> bool:
-        """Whether these are digits."""
-        return NO_DIGIT not in self.digits
+        """Whether these are pictures of digits."""
+        return OUT_OF_DISTRIBUTION not in self.digits
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
@@ -42,24 +43,25 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def read_folder(folder: Path, limit: int | None) -> list[PictureSet]:
-    """Return the first pictures of a folder as up to two sets: digits, and what is labelled otherwise.
+    """Return a folder's pictures as up to two sets of at most limit each: digits, and out of distribution.
 
-    The labels stand in labels.csv, columns file and label, or are the names of sub-folders. Raises FolderError.
+    Their labels are in labels.csv (columns file and label), or are the names of sub-folders. Raises FolderError.
     """
     labelled = read_labels(folder / LABELS) if (folder / LABELS).is_file() else list_classes(folder)
     is_digit = [len(label) == 1 and label in "0123456789" for _, label in labelled]
     sets = []
-    for digits, name in ((True, folder.resolve().name), (False, f"{folder.resolve().name}, not one digit")):
-        chosen = [pair for pair, known in zip(labelled, is_digit, strict=True) if known == digits][:limit]
+    name = folder.resolve().name
+    for digits, title in ((True, name), (False, f"{name}, not one digit")):
+        chosen = [pair for pair, is_one in zip(labelled, is_digit, strict=True) if is_one == digits][:limit]
         if chosen:
             uploads = [read_bytes(path) for path, _ in chosen]
-            known = np.array([int(label) if digits else NO_DIGIT for _, label in chosen])
-            sets.append(PictureSet(name, uploads, known))
+            labels = np.array([int(label) if digits else OUT_OF_DISTRIBUTION for _, label in chosen])
+            sets.append(PictureSet(title, uploads, labels))
     return sets
 
 
 def read_labels(path: Path) -> list[tuple[Path, str]]:
-    """Return the files and labels of labels.csv; paths in it start at its folder. Raises FolderError."""
+    """Return the files and labels of labels.csv, whose paths are relative to its folder. Raises FolderError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -80,9 +82,9 @@ def read_labels(path: Path) -> list[tuple[Path, str]]:
 
 
 def list_classes(folder: Path) -> list[tuple[Path, str]]:
-    """Return the picture files in the sub-folders of a folder with those folders' names, one of each class in turn.
+    """Return the picture files in the sub-folders of a folder with those folders' names as labels.
 
-    Raises FolderError.
+    The classes take turns, so that the first files hold all of them. Raises FolderError.
     """
     try:
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -95,7 +97,7 @@ def list_classes(folder: Path) -> list[tuple[Path, str]]:
         raise FolderError(f"{cause.filename} cannot be read: {cause.strerror}.") from cause
     if not files:
         raise FolderError(
-            f"{folder} holds neither {LABELS} (columns file, label) nor sub-folders of pictures, one a class."
+            f"{folder} holds neither {LABELS} (columns file, label) nor a sub-folder of pictures for each class."
         )
     return [(path, label) for _, path, label in sorted(files, key=lambda file: file[0])]
 

@@ -9,7 +9,7 @@ STEPS = 32
 
 
 def attribute(net: DigitNet, pixels: Tensor, digit: int) -> Tensor:
-    """Return how much each of (1, 28, 28) uint8 pixels contributed to a digit: (28, 28) float32, in logits.
+    """Return how much each of (1, 28, 28) uint8 pixels contributed to a digit 0..9: (28, 28) float32, in logits.
 
     Integrated gradients (Sundararajan et al. 2017), from a black picture, of the digit's logit minus the mean of all
     ten. Pixels without ink get 0; the sum is what all the ink adds to that difference.

@@ -1,4 +1,4 @@
-"""DigitNet as it runs fastest on the machine that serves it."""
+"""DigitNet, compiled into the function that runs fastest on the machine that serves it."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from torch.nn import functional
 from digit_image import SIDE_PX
 from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
 
-# What bfloat16 is less sure of than this is read once more in float32. It changes probabilities by 0.02 at most, so
-# that the digit is always that of float32.
+# Pictures that bfloat16 reads with less confidence than this are read again in float32. bfloat16 changes a probability
+# by 0.02 at most, so the digit is always that of float32.
 SURE = 0.6
-# Batches are filled up to one of these sizes: each has kernels of its own, which take memory and time to make.
+# Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
 
 Engine = Callable[[Tensor], Tensor]
@@ -21,8 +21,8 @@ Engine = Callable[[Tensor], Tensor]
 def build_engine(net: DigitNet, device: torch.device) -> Engine:
     """Return a function from (B, 1, 28, 28) uint8 pixels on the device to (B, 10) float32 probabilities.
 
-    Where the device multiplies bfloat16 in hardware, all but the last layer are computed in it. The kernels of
-    every size are made here, so that the first request is not slower than the others.
+    Where the device multiplies bfloat16 in hardware, all but the last layer use it. The kernels of every size are made
+    here, so that the first request is as fast as the others.
     """
     net = net.to(device).to(memory_format=torch.channels_last)
     engines = [in_sizes(lambda pixels: torch.softmax(net(pixels), 1))]
@@ -36,7 +36,7 @@ def build_engine(net: DigitNet, device: torch.device) -> Engine:
 
 
 def in_sizes(read: Engine) -> Engine:
-    """Return an engine for any number of pictures that gives to another one as many as SIZES has."""
+    """Return an engine for any number of pictures, which passes them to another in batches of the SIZES."""
 
     def read_any(pixels: Tensor) -> Tensor:
         if len(pixels) > SIZES[-1]:
@@ -48,7 +48,7 @@ def in_sizes(read: Engine) -> Engine:
 
 
 def with_second_look(quick: Engine, exact: Engine) -> Engine:
-    """Return an engine that reads once more, exactly, what the quick one is not sure of."""
+    """Return an engine that reads again, exactly, the pictures of which the quick one is not sure."""
 
     def read(pixels: Tensor) -> Tensor:
         probabilities = quick(pixels)
@@ -61,9 +61,9 @@ def with_second_look(quick: Engine, exact: Engine) -> Engine:
 
 
 def bfloat16_copy(net: DigitNet) -> Engine:
-    """Return DigitNet.forward and softmax in bfloat16, the last layer in float32.
+    """Return DigitNet.forward and softmax with all but the last layer in bfloat16.
 
-    Plain functions: calling a module costs as much as computing a small layer.
+    It is made of plain functions, because calling a module costs as much as computing a small layer.
     """
     quick = {name: parameter.detach().bfloat16() for name, parameter in net.named_parameters()}
     kernels1, bias1 = quick["conv1.weight"], quick["conv1.bias"]
@@ -74,7 +74,7 @@ def bfloat16_copy(net: DigitNet) -> Engine:
         maps = (pixels.bfloat16() - PIXEL_MEAN).div_(PIXEL_STD)
         maps = halve(torch.conv2d(maps, kernels1, bias1, padding=2)).relu_()
         maps = halve(torch.conv2d(maps, kernels2, bias2, padding=2)).relu_()
-        # A picture in each column: so oneDNN takes the weights as they are, and a third less time.
+        # With a picture in each column, oneDNN takes the weights as they are, and a third less time.
         features = torch.addmm(bias, weights, maps.flatten(1).t()).relu_()
         return torch.softmax(net.fc2(features.t().float()), 1)
 
@@ -82,11 +82,11 @@ def bfloat16_copy(net: DigitNet) -> Engine:
 
 
 def halve(maps: Tensor) -> Tensor:
-    """Return the maxima of 2x2 points of (B, C, H, W) maps in memory format channels_last.
+    """Return the maxima (B, C, H / 2, W / 2) of 2x2 blocks of (B, C, H, W) maps in memory format channels_last.
 
-    That of torch.max_pool2d is made for float32 and takes half as long again in bfloat16.
+    torch.max_pool2d is made for float32 and takes half as long again in bfloat16.
     """
     count, channels, height, width = maps.shape
-    points = maps.permute(0, 2, 3, 1).reshape(count, height // 2, 2, width, channels)
-    points = torch.maximum(points[:, :, 0], points[:, :, 1]).view(count, height // 2, width // 2, 2, channels)
-    return torch.maximum(points[:, :, :, 0], points[:, :, :, 1]).permute(0, 3, 1, 2)
+    rows = maps.permute(0, 2, 3, 1).reshape(count, height // 2, 2, width, channels)
+    columns = torch.maximum(rows[:, :, 0], rows[:, :, 1]).view(count, height // 2, width // 2, 2, channels)
+    return torch.maximum(columns[:, :, :, 0], columns[:, :, :, 1]).permute(0, 3, 1, 2)

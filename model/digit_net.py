@@ -1,4 +1,4 @@
-"""The convolutional net that turns 28x28 pixels into ten logits."""
+"""DigitNet, the convolutional net that turns 28x28 pixels into ten logits, with its shipped weights."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class DigitNet(nn.Module):
     """Two convolutions and two linear layers: (B, 1, 28, 28) pixels in, (B, 10) logits out.
 
     Pixels are 0..255 with bright ink on a dark background, as uint8 or as floats of the same range.
-    They are standardised here, so that whoever calls the net needs no constant of the training set.
+    The net standardises them itself, so that callers need no constants of the training set.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class DigitNet(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (B, 1, 28, 28) pixels 0..255 to (B, 10) float logits, one per digit 0..9."""
         standardised = (pixels.to(self.fc1.weight.dtype) - PIXEL_MEAN) / PIXEL_STD
-        # Pooled first, so that ReLU has a quarter to do; the order makes no difference to the result.
+        # Pooling first leaves ReLU a quarter of the work and gives the same result.
         maps = functional.relu(functional.max_pool2d(self.conv1(standardised), 2))
         maps = functional.relu(functional.max_pool2d(self.conv2(maps), 2))
         features = functional.relu(self.fc1(torch.flatten(maps, 1)))
@@ -38,14 +38,14 @@ class DigitNet(nn.Module):
 
 
 def load_net() -> DigitNet:
-    """Return the net with the shipped weights, for evaluation."""
+    """Return the net with the shipped weights, in evaluation mode."""
     net = DigitNet().eval()
     net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
     return net
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether the device multiplies bfloat16 in hardware; in software it is slower than float32."""
+    """Return whether the device multiplies bfloat16 in hardware; in software it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -1,34 +1,38 @@
-"""Taking the lines of ruled and squared paper out of a picture, and leaving the ink that crosses them."""
+"""Erasing the lines of ruled and squared paper, but not the ink that crosses them."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Ruling is darker than the paper by this much, in steps of 255 and multiples of the noise.
+# Ruling is darker than the paper by at least so many steps of 255, and multiples of the noise.
 LEAST_RULING, LEAST_RULING_NOISE_RATIO = 4.0, 2.0
 STEEPEST_RULING = 0.4
-# How far a line may be from straight in its middle, as a share of its length.
+# How far the middle of a line may be from straight, as a share of its length.
 MOST_BENT = 0.015
 FEWEST_RULING_LINES = 3
-# Shares: of the picture's width that a line takes at least; of a line that is there.
+# The least share of the picture's width that a line takes, and of a line that is visible.
 SHORTEST_RULING, UNBROKEN_SHARE = 0.4, 0.7
-# Lines are not the same all along: this much more than their usual contrast is taken away.
+# Lines vary along their length: so many times their usual contrast is erased.
 RULING_MARGIN = 1.6
-# How many points above and below its middle belong to a line.
+# How many pixels above and below its middle belong to a line.
 REACH_PX = 3
 NEAR = np.arange(-REACH_PX, REACH_PX + 1)[:, None]
 
+# A line's rows (7, n), columns (n,) and contrast (7, 1), and the share of the picture's width on which it is visible.
 Line = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], float]
 
 
 def erase_ruling(contrast: NDArray[np.float32], noise: float, lone_share: float) -> NDArray[np.float32]:
-    """Take the lines of ruled or squared paper, margins and folds out of (h, w) contrast; ink over them stays."""
+    """Return (h, w) contrast without ruled or squared lines, margins and folds, but with the ink over them.
+
+    A lone line is erased only if it takes more than lone_share of the width.
+    """
     erased = erase_rows(contrast, noise, lone_share)
     return np.ascontiguousarray(erase_rows(np.ascontiguousarray(erased.T), noise, lone_share).T)
 
 
 def erase_rows(contrast: NDArray[np.float32], noise: float, lone_share: float) -> NDArray[np.float32]:
-    """Take lines from the left to the right out of (h, w) contrast."""
+    """Return (h, w) contrast without the lines that run from left to right."""
     width = contrast.shape[1]
     least = max(LEAST_RULING, LEAST_RULING_NOISE_RATIO * noise)
     ridge = contrast > least
@@ -49,7 +53,7 @@ def erase_rows(contrast: NDArray[np.float32], noise: float, lone_share: float) -
             continue
         slope = (y1 - y0) / (x1 - x0)
         middle = y0 + slope * (width / 2 - x0)
-        # Most segments are parts of a line that was traced already.
+        # Most segments are parts of a line that has already been traced.
         y, x = np.linspace((y0, x0), (y1, x1), 32).astype(np.intp).T
         known = any(abs(middle - place) < 3 and abs(slope - other) < 0.03 for place, other in refused)
         if not known and np.count_nonzero(left[y, x] > least) > 16:
@@ -60,7 +64,7 @@ def erase_rows(contrast: NDArray[np.float32], noise: float, lone_share: float) -
                 lines.append(line)
                 rows, columns, profile, _ = line
                 left[rows, columns] = np.maximum(left[rows, columns] - profile, 0)
-    # One or two lines may be strokes, unless they run from rim to rim; ruling is no darker in one place than another.
+    # One or two lines may be strokes, unless they cross the whole picture. Ruling is equally dark everywhere.
     usual = 2.5 * float(np.median([profile.max() for _, _, profile, _ in lines])) if lines else 0.0
     erased = contrast.copy()
     for rows, columns, profile, share in lines:
@@ -70,10 +74,9 @@ def erase_rows(contrast: NDArray[np.float32], noise: float, lone_share: float) -
 
 
 def trace_line(contrast: NDArray[np.float32], least: float, point: tuple[float, float], slope: float) -> Line | None:
-    """Follow a line through a point (x, y) across (h, w) contrast, a little bent as it may be.
+    """Follow a line, which may bend a little, through a point (x, y) across (h, w) contrast.
 
-    Return its rows (7, n) and columns (n,), its own contrast (7, 1) and the share of the picture's width on which
-    it is darker than least. None if that is no line from one rim to another, as ruling is.
+    Return None if it does not cross the picture as ruling does. least is the contrast from which it is visible.
     """
     width = contrast.shape[1]
     # Every fourth column is enough to follow it.
@@ -108,7 +111,7 @@ def trace_line(contrast: NDArray[np.float32], least: float, point: tuple[float, 
 def within(
     x: NDArray[np.intp], course: NDArray[np.float64], shape: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the columns x, and the rows y on a quadratic course, that lie inside a picture with what is near them."""
+    """Return the columns x, and the rows y of a quadratic course, where the whole line is inside the picture."""
     height, width = shape
     across = x / width
     y = (course[0] * across + course[1]) * across + course[2]

@@ -1,6 +1,7 @@
-"""Random variations of how a digit is written and photographed, each picture of a batch drawn on its own.
+"""Random variations of how a digit is written and photographed, drawn separately for each picture of a batch.
 
-Pictures are (B, 1, 28, 28) float32 ink 0..255, bright on dark; every function returns the same.
+Ink is (B, 1, 28, 28) float32, 0..255, bright on dark, here and in outliers.py. Coordinates are pixels: x is the
+column, y the row, both 0..27. Unless a docstring says otherwise, functions take and return ink.
 """
 
 import math
@@ -10,35 +11,34 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDE_PX = 28
-# This share of a batch, the first in it, stays as MNIST's writers might have written it, undamaged.
+# This share of a batch, the first pictures in it, stays within what MNIST's writers might have written, uncorrupted.
 MILD_SHARE = 0.5
-# Of the others, this share stays within how people write; the rest is turned, shrunk and sheared further.
+# This share of the others stays within how people write; the rest is turned, sheared, scaled and shifted further.
+# Where a constant has two values, the second is that of the rest.
 TAME_SHARE = 0.8
 ROTATION_DEG = (12.0, 35.0)
 SHEAR = (0.25, 0.6)
 SCALE = ((0.85, 1.2), (0.6, 1.3))
 SHIFT_PX = (1.5, 6.0)
-# Stretched to fill the picture, as some scanners store a digit, or squeezed, as some people write.
+# Stretched to fill the picture, as some scanners store digits, or squeezed, as some people write them.
 STRETCH_SHARE, SQUEEZE_SHARE = 0.12, 0.12
 NARROWEST = 0.5
 WIDEST_PX = 22.0
 ELASTIC_PX = 1.6
 ELASTIC_GRID = 5
-# How much of a point's neighbourhood strokes take on (wider) or lose (thinner).
-WIDER, THINNER = 1.0, 0.5
+# How far at most a pixel goes towards the minimum of its neighbourhood when strokes are thinned.
+THINNER = 0.5
 CONTRAST = (0.6, 1.3)
-# A picture in which nothing is brighter than this is blank.
+# A picture whose brightest pixel is darker than this is blank.
 LEAST_INK = 80.0
-# How much of each kind's share in damage() is drawn.
-DAMAGE_SHARE = 0.9
 
 
 def augment(
     pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str] = frozenset()
 ) -> Tensor:
-    """Vary (B, 1, 28, 28) uint8 pixels of (B,) int64 digits; return floats 0..255 of the same shape.
+    """Return (B, 1, 28, 28) uint8 pixels of (B,) int64 digits as varied ink.
 
-    without names ingredients to leave out: "styles", "geometry", "elastic", "strokes", "damage".
+    without names ingredients to leave out: "styles", "geometry", "elastic", "strokes", "corruptions".
     """
     ink = pixels.float()
     if "styles" not in without:
@@ -47,20 +47,20 @@ def augment(
     ink = torch.cat([bend(ink[:mild], generator, without, mild=True), bend(ink[mild:], generator, without)])
     if "strokes" not in without:
         ink = vary_strokes(ink, generator)
-    if "damage" not in without:
-        ink = torch.cat([ink[:mild], damage(ink[mild:], generator)])
+    if "corruptions" not in without:
+        ink = torch.cat([ink[:mild], corrupt(ink[mild:], generator)])
     return ink
 
 
 def uniform(low: float, high: float, shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return float32 numbers of a shape between low and high."""
+    """Return float32 random numbers between low and high, on the device of like."""
     return torch.empty(shape, device=like.device).uniform_(low, high, generator=generator)
 
 
 def restyle(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Give some ones an upstroke or a foot, strike through some zeros and cross some sevens.
+    """Give some ones an upstroke or a foot, strike through some zeros and cross some sevens; digits are (B,).
 
-    Many people write so; the Americans who wrote MNIST hardly did.
+    Many people write this way, but few of the Americans who wrote MNIST.
     """
     for digit, share, add in ((1, 0.4, add_upstroke), (1, 0.08, add_foot), (0, 0.12, strike), (7, 0.15, cross)):
         drawn = torch.rand(len(ink), device=ink.device, generator=generator) < share
@@ -71,35 +71,35 @@ def restyle(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def box(ink: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the first and last row and column, each (B,) float, of the ink in (B, 1, 28, 28)."""
-    place = torch.arange(SIDE_PX, device=ink.device) + 0.0
+    """Return the top, bottom, left and right edge of each picture's ink, (B,) float pixels each."""
+    position = torch.arange(SIDE_PX, device=ink.device) + 0.0
     sides = []
     for axis in (3, 2):
         covered = ink.amax((1, axis)) > 100
-        sides += [torch.where(covered, place, 99.0).amin(1), torch.where(covered, place, -99.0).amax(1)]
+        sides += [torch.where(covered, position, 99.0).amin(1), torch.where(covered, position, -99.0).amax(1)]
     return sides[0], sides[1], sides[2], sides[3]
 
 
 def ink_at(ink: Tensor, row: Tensor) -> Tensor:
-    """Return the mean column (B,) of the ink in and around a row (B,) of each picture."""
-    place = torch.arange(SIDE_PX, device=ink.device) + 0.0
-    near = ((place[None] - row[:, None]).abs() <= 1).float()
+    """Return the mean column (B,) of the ink within a pixel of a row (B,) of each picture."""
+    position = torch.arange(SIDE_PX, device=ink.device) + 0.0
+    near = ((position[None] - row[:, None]).abs() <= 1).float()
     weights = (ink[:, 0] * near[:, :, None]).sum(1) + 1e-3
-    return (weights * place).sum(1) / weights.sum(1)
+    return (weights * position).sum(1) / weights.sum(1)
 
 
 def draw(points: Tensor, width: Tensor) -> Tensor:
-    """Return (B, 1, 28, 28) ink of one quadratic curve each, by (B, 2, 3) points (x, y) and (B,) widths in pixels."""
+    """Draw a quadratic Bezier curve in each picture: (B, 2, 3) control points (x, y), (B,) widths in pixels."""
     along = torch.linspace(0, 1, 24, device=points.device)
     curve = points @ torch.stack([(1 - along) ** 2, 2 * along * (1 - along), along**2])
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=points.device) + 0.0] * 2, indexing="ij")
-    place = torch.stack([x.reshape(-1), y.reshape(-1)], 1).expand(len(points), -1, -1)
-    distance = torch.cdist(place, curve.transpose(1, 2)).amin(2).view(-1, 1, SIDE_PX, SIDE_PX)
+    pixels = torch.stack([x.reshape(-1), y.reshape(-1)], 1).expand(len(points), -1, -1)
+    distance = torch.cdist(pixels, curve.transpose(1, 2)).amin(2).view(-1, 1, SIDE_PX, SIDE_PX)
     return (width[:, None, None, None] / 2 + 0.5 - distance).clamp(0, 1) * 255
 
 
 def add_upstroke(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the upstroke that leads to the top of each one: 23 to 66 degrees from the vertical, a little bent."""
+    """Draw a slightly curved upstroke to the top of each one, 23 to 66 degrees from the vertical."""
     count = (len(ink),)
     top, bottom, _, _ = box(ink)
     x = ink_at(ink, top + 0.5)
@@ -115,14 +115,14 @@ def add_upstroke(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def line(x: Tensor, y: Tensor, half: Tensor, angle: Tensor, width: Tensor) -> Tensor:
-    """Draw straight lines through (B,) x and y, half as long as (B,) half, at an angle (radians) to the row."""
+    """Draw a straight line about each (B,) x and y, half of it (B,) half long, at (B,) angles in radians to the row."""
     reach = half[:, None] * torch.tensor([-1.0, 0.0, 1.0], device=x.device)
     points = torch.stack([x[:, None] + reach * angle.cos()[:, None], y[:, None] - reach * angle.sin()[:, None]], 1)
     return draw(points, width)
 
 
 def add_foot(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the line under each one."""
+    """Draw a line under each one."""
     count = (len(ink),)
     _, bottom, _, _ = box(ink)
     half, angle = uniform(2.5, 5.5, count, ink, generator), uniform(-0.15, 0.15, count, ink, generator)
@@ -130,7 +130,7 @@ def add_foot(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def strike(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the stroke through each zero, upright or leaning to the right, often beyond its rim."""
+    """Draw a stroke through each zero, upright or leaning to the right, often past its edge."""
     count = (len(ink),)
     top, bottom, left, right = box(ink)
     angle = uniform(30, 105, count, ink, generator) * (math.pi / 180)
@@ -140,7 +140,7 @@ def strike(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cross(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the bar through the stem of each seven."""
+    """Draw a bar through the stem of each seven."""
     count = (len(ink),)
     top, bottom, _, _ = box(ink)
     y = top + (bottom - top) * uniform(0.4, 0.65, count, ink, generator)
@@ -151,16 +151,11 @@ def cross(ink: Tensor, generator: torch.Generator) -> Tensor:
 def bend(ink: Tensor, generator: torch.Generator, without: frozenset[str] = frozenset(), mild: bool = False) -> Tensor:
     """Turn, shear, scale, shift and bend ink in one resampling (affine and elastic: Simard et al. 2003).
 
-    mild stays within what MNIST's writers might have written.
+    mild stays within what MNIST's writers might have written; without may name "geometry" and "elastic".
     The elastic displacement is a coarse random grid, interpolated bicubically: smooth without a Gaussian blur.
     """
     count = len(ink)
-    grid = torch.zeros(count, SIDE_PX, SIDE_PX, 2, device=ink.device)
-    if "geometry" in without:
-        still = torch.eye(2, 3, device=ink.device).expand(count, 2, 3)
-        grid = functional.affine_grid(still, [count, 1, SIDE_PX, SIDE_PX], align_corners=False)
-    else:
-        grid = functional.affine_grid(affine(ink, generator, mild), [count, 1, SIDE_PX, SIDE_PX], align_corners=False)
+    grid = still_grid(ink) if "geometry" in without else to_grid(affine(ink, generator, mild))
     if "elastic" not in without:
         reach = ELASTIC_PX * 2 / SIDE_PX
         coarse = uniform(-reach, reach, (count, 2, ELASTIC_GRID, ELASTIC_GRID), ink, generator)
@@ -169,18 +164,27 @@ def bend(ink: Tensor, generator: torch.Generator, without: frozenset[str] = froz
     return functional.grid_sample(ink, grid, align_corners=False).clamp(0, 255)
 
 
+def to_grid(maps: Tensor) -> Tensor:
+    """Return where grid_sample finds each pixel by (B, 2, 3) affine maps: (B, 28, 28, 2), coordinates of -1..1."""
+    return functional.affine_grid(maps, [len(maps), 1, SIDE_PX, SIDE_PX], align_corners=False)
+
+
+def still_grid(ink: Tensor) -> Tensor:
+    """Return the grid (B, 28, 28, 2) that moves no pixel."""
+    return to_grid(torch.eye(2, 3, device=ink.device).expand(len(ink), 2, 3))
+
+
 def affine(ink: Tensor, generator: torch.Generator, mild: bool) -> Tensor:
-    """Return (B, 2, 3) random maps from the points of the output to those of the input."""
+    """Return random affine maps (B, 2, 3) from output to input, in the coordinates of affine_grid: -1..1 each way."""
     count = len(ink)
 
-    def both(tame: Tensor, ranges: tuple[float, float]) -> Tensor:
-        reach = torch.where(tame, *ranges)
-        return reach * uniform(-1, 1, (count,), ink, generator)
+    def either_way(reaches: tuple[float, float]) -> Tensor:
+        return torch.where(tame, *reaches) * uniform(-1, 1, (count,), ink, generator)
 
     tame = uniform(0, 1, (count,), ink, generator) < (1 if mild else TAME_SHARE)
-    angle = both(tame, ROTATION_DEG) * (math.pi / 180)
-    shear = both(tame, SHEAR)
-    shift_x, shift_y = (both(tame, SHIFT_PX) * 2 / SIDE_PX for _ in range(2))
+    angle = either_way(ROTATION_DEG) * (math.pi / 180)
+    shear = either_way(SHEAR)
+    shift_x, shift_y = (either_way(SHIFT_PX) * 2 / SIDE_PX for _ in range(2))
     low = torch.where(tame, SCALE[0][0], SCALE[1][0])
     high = torch.where(tame, SCALE[0][1], SCALE[1][1])
     size = low + (high - low) * uniform(0, 1, (count,), ink, generator)
@@ -196,10 +200,10 @@ def affine(ink: Tensor, generator: torch.Generator, mild: bool) -> Tensor:
         wide = torch.where(kind < STRETCH_SHARE, wide / fill, wide)
         wide = torch.where(kind > 1 - SQUEEZE_SHARE, wide / squeeze, wide)
     cos, sin = angle.cos(), angle.sin()
-    # What was added to a digit moved its centre of mass: bring it back to the middle.
-    place = (torch.arange(SIDE_PX, device=ink.device) - 13.5) * 2 / SIDE_PX
+    # Strokes added to a digit moved its centre of mass: bring it back to the middle.
+    position = (torch.arange(SIDE_PX, device=ink.device) - 13.5) * 2 / SIDE_PX
     total = ink.sum((1, 2, 3)) + 1e-3
-    mass_x, mass_y = (ink.sum((1, 2)) * place).sum(1) / total, (ink.sum((1, 3)) * place).sum(1) / total
+    mass_x, mass_y = (ink.sum((1, 2)) * position).sum(1) / total, (ink.sum((1, 3)) * position).sum(1) / total
     return torch.stack(
         [
             *(wide * cos, wide * (shear * cos - sin), shift_x + mass_x),
@@ -210,10 +214,7 @@ def affine(ink: Tensor, generator: torch.Generator, mild: bool) -> Tensor:
 
 
 def vary_strokes(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Write with a wider or a finer pen: each point takes a share of its neighbourhood's maximum or minimum.
-
-    Two pictures in five keep their strokes.
-    """
+    """Widen the strokes of three pictures in ten and thin those of another three."""
     pen = uniform(-1, 1, (len(ink), 1, 1, 1), ink, generator)
     for chosen, vary in ((pen[:, 0, 0, 0] > 0.4, widen), (pen[:, 0, 0, 0] < -0.4, thin)):
         index = chosen.nonzero()[:, 0]
@@ -223,43 +224,32 @@ def vary_strokes(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def widen(ink: Tensor, share: Tensor) -> Tensor:
-    """Widen strokes by up to a pixel on each side, some by two."""
+    """Widen strokes by (B, 1, 1, 1) share 0..1 of a pixel on each side, or of two pixels above 0.75."""
     once = functional.max_pool2d(ink, 3, 1, 1)
     index = (share[:, 0, 0, 0] > 0.75).nonzero()[:, 0]
     twice = once.index_copy(0, index, functional.max_pool2d(once[index], 3, 1, 1)) if len(index) else once
-    return ink + WIDER * share * (twice - ink)
+    return ink + share * (twice - ink)
 
 
 def thin(ink: Tensor, share: Tensor) -> Tensor:
-    """Thin strokes by up to half a pixel on each side."""
+    """Thin strokes by (B, 1, 1, 1) share 0..1 of half a pixel on each side."""
     return ink + THINNER * share * (-functional.max_pool2d(-ink, 3, 1, 1) - ink)
 
 
-def damage(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur, break, cover and shade some pictures as cameras, scanners, paper and other people's lines do."""
-    for share, harm in (
-        (0.10, blur),
-        (0.09, shake),
-        (0.10, coarsen),
-        (0.05, outline),
-        (0.08, fade),
-        (0.13, draw_lines),
-        (0.04, splash),
-        (0.08, lift),
-        (0.09, invert_part),
-        (0.14, add_noise),
-    ):
-        chosen = (torch.rand(len(ink), device=ink.device, generator=generator) < DAMAGE_SHARE * share).nonzero()[:, 0]
+def corrupt(ink: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur, break, cover and shade some pictures as cameras, scanners and paper do, and lower the contrast of most."""
+    for corruption, share in CORRUPTIONS.items():
+        chosen = (torch.rand(len(ink), device=ink.device, generator=generator) < share).nonzero()[:, 0]
         if len(chosen):
-            harmed = harm(ink[chosen], generator).clamp(0, 255)
-            # What is left of a fine digit may be nothing: then it stays as it was.
-            gone = harmed.amax((1, 2, 3), keepdim=True) < LEAST_INK
-            ink = ink.index_copy(0, chosen, torch.where(gone, ink[chosen], harmed))
+            corrupted = corruption(ink[chosen], generator).clamp(0, 255)
+            # A fine digit may vanish: then it stays as it was.
+            gone = corrupted.amax((1, 2, 3), keepdim=True) < LEAST_INK
+            ink = ink.index_copy(0, chosen, torch.where(gone, ink[chosen], corrupted))
     return ink * uniform(*CONTRAST, (len(ink), 1, 1, 1), ink, generator).clamp(max=1.0)
 
 
 def blur(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur with a Gaussian of any direction: out of focus, or moved."""
+    """Blur with an elongated Gaussian in a random direction, as poor focus or a moving camera does."""
     count, reach = len(ink), 4
     angle = uniform(0, math.pi, (count, 1, 1), ink, generator)
     along, across = uniform(0.5, 2.8, (count, 1, 1), ink, generator), uniform(0.4, 1.0, (count, 1, 1), ink, generator)
@@ -276,17 +266,15 @@ def blur(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shake(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Move every point by itself, as through uneven glass or on rough paper."""
+    """Displace every pixel on its own, as uneven glass or rough paper does."""
     count = len(ink)
-    still = torch.eye(2, 3, device=ink.device).expand(count, 2, 3)
-    grid = functional.affine_grid(still, [count, 1, SIDE_PX, SIDE_PX], align_corners=False)
     reach = uniform(0.5, 2.0, (count, 1, 1, 1), ink, generator) * 2 / SIDE_PX
     moves = reach * uniform(-1, 1, (count, SIDE_PX, SIDE_PX, 2), ink, generator)
-    return functional.grid_sample(ink, grid + moves, align_corners=False)
+    return functional.grid_sample(ink, still_grid(ink) + moves, align_corners=False)
 
 
 def coarsen(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Pass through fewer points, and half of the time through black and white."""
+    """Reduce to 9 to 20 pixels a side, half of the time to black and white, and enlarge again."""
     count = len(ink)
     side = int(torch.randint(9, 21, (), generator=generator, device=ink.device))
     small = functional.interpolate(ink, size=(side, side), mode="area")
@@ -297,7 +285,7 @@ def coarsen(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def outline(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Keep the edge of the strokes, inside or outside."""
+    """Keep only the edge of the strokes, inside or outside, soft or in black and white."""
     inside = ink + functional.max_pool2d(-ink, 3, 1, 1)
     outside = functional.max_pool2d(ink, 3, 1, 1) - ink
     edge = torch.where(uniform(0, 1, (len(ink), 1, 1, 1), ink, generator) < 0.5, inside, outside)
@@ -305,19 +293,19 @@ def outline(ink: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(uniform(0, 1, (len(ink), 1, 1, 1), ink, generator) < 0.5, edge, hard)
 
 
-def field(points: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return (B, 1, 28, 28) smooth random numbers of about -1..1, a hill or valley every 28 / points pixels."""
-    coarse = uniform(-1, 1, (len(like), 1, points, points), like, generator)
+def field(nodes: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return (B, 1, 28, 28) smooth random numbers of about -1..1 through a grid of nodes x nodes random ones."""
+    coarse = uniform(-1, 1, (len(like), 1, nodes, nodes), like, generator)
     return functional.interpolate(coarse, size=(SIDE_PX, SIDE_PX), mode="bicubic", align_corners=True)
 
 
 def fade(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Let the ink get fainter in places, until strokes break."""
+    """Make the ink fainter in places, until strokes break."""
     return ink * (1 - uniform(0.4, 1.1, (len(ink), 1, 1, 1), ink, generator) * field(6, ink, generator).clamp(0, 1))
 
 
 def draw_lines(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one or two lines across: straight, dotted or zigzag; ruling, a crossing-out, a margin."""
+    """Draw up to two lines across, straight, dotted or zigzag, like ruling, a margin or a crossing-out."""
     count = len(ink)
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
 
@@ -338,21 +326,21 @@ def draw_lines(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def splash(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Drop blots on it."""
+    """Drop blots on the picture."""
     level = uniform(0.55, 0.9, (len(ink), 1, 1, 1), ink, generator)
     blots = ((field(9, ink, generator) - level) * 8).clamp(0, 1)
     return torch.maximum(ink, blots * uniform(120, 255, (len(ink), 1, 1, 1), ink, generator))
 
 
 def lift(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Brighten the background, evenly or in clouds, so that less of the contrast is left."""
+    """Brighten the background, evenly or in clouds, which lowers the contrast."""
     shape = (len(ink), 1, 1, 1)
     haze = uniform(0, 0.7, shape, ink, generator) + uniform(0, 0.5, shape, ink, generator) * field(4, ink, generator)
     return ink + haze.clamp(0, 0.8) * (255 - ink)
 
 
 def invert_part(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Swap ink and background in a band or beyond an edge."""
+    """Invert a band of the picture, or what lies on either side of it."""
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
 
     def number(low: float, high: float) -> Tensor:
@@ -365,13 +353,28 @@ def invert_part(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def add_noise(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Add grain: Gaussian, in proportion to the brightness, or single black and white points."""
+    """Add Gaussian noise, shot noise (stronger where it is brighter), or black and white pixels."""
     shape = (len(ink), 1, 1, 1)
     normal = torch.empty(ink.shape, device=ink.device).normal_(generator=generator)
     kind = uniform(0, 3, shape, ink, generator)
     gaussian = ink + uniform(10, 70, shape, ink, generator) * normal
     shot = ink + uniform(2, 8, shape, ink, generator) * (ink + 2).sqrt() * normal
     chance = uniform(0, 1, ink.shape, ink, generator)
-    points = uniform(0.02, 0.25, shape, ink, generator)
-    single = torch.where(chance < points / 2, 255.0, torch.where(chance < points, 0.0, ink))
-    return torch.where(kind < 1, gaussian, torch.where(kind < 2, shot, single))
+    share = uniform(0.02, 0.25, shape, ink, generator)
+    impulse = torch.where(chance < share / 2, 255.0, torch.where(chance < share, 0.0, ink))
+    return torch.where(kind < 1, gaussian, torch.where(kind < 2, shot, impulse))
+
+
+# The share of pictures that gets each.
+CORRUPTIONS = {
+    blur: 0.090,
+    shake: 0.081,
+    coarsen: 0.090,
+    outline: 0.045,
+    fade: 0.072,
+    draw_lines: 0.117,
+    splash: 0.036,
+    lift: 0.072,
+    invert_part: 0.081,
+    add_noise: 0.126,
+}

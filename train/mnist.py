@@ -8,18 +8,18 @@ from torchvision.datasets import MNIST
 
 DATA = Path(__file__).parent.parent / "data"
 VALIDATION_PICTURES = 5_000
-# Fixes which training pictures are held out; not the seed of a training run.
+# Which training pictures are held out depends on this alone, not on the seed of a training run.
 SPLIT_SEED = 20_241_001
 
 
 def read_training() -> tuple[Tensor, Tensor]:
     """Return all 60,000 training pictures (60000, 1, 28, 28) uint8 and their digits (60000,) int64."""
-    return _read(train=True)
+    return read_files(train=True)
 
 
 def read_test() -> tuple[Tensor, Tensor]:
     """Return the 10,000 test pictures (10000, 1, 28, 28) uint8 and their digits (10000,) int64."""
-    return _read(train=False)
+    return read_files(train=False)
 
 
 def split() -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ def split() -> tuple[Tensor, Tensor]:
     return order[VALIDATION_PICTURES:], order[:VALIDATION_PICTURES]
 
 
-def _read(train: bool) -> tuple[Tensor, Tensor]:
-    """Unpack the committed .gz files when that has not happened yet (no network) and read them."""
+def read_files(train: bool) -> tuple[Tensor, Tensor]:
+    """Return pixels and digits, after unpacking the committed .gz files unless that is done (no network)."""
     mnist = MNIST(str(DATA), train=train, download=True)
     return mnist.data[:, None].contiguous(), mnist.targets

@@ -1,4 +1,4 @@
-"""The net as it is trained: DigitNet with batch normalisation, which folds into DigitNet's own weights afterwards."""
+"""The net as it is trained: DigitNet with batch normalisation, which is folded into DigitNet's weights afterwards."""
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ DROPOUT = 0.4
 class NormalisedNet(nn.Module):
     """DigitNet with batch normalisation (Ioffe & Szegedy 2015) before each ReLU and dropout before the last layer.
 
-    The convolutions are normalised after pooling, a quarter of the work. That can be folded because their
-    normalisation has no gain: scaling by a positive number and taking the maximum may change places.
+    The convolutions are normalised after pooling, on a quarter of the values. That can be folded because their
+    normalisation has no gain of its own, which might be negative: maxima commute with positive factors only.
     """
 
     def __init__(self) -> None:
@@ -35,13 +35,13 @@ class NormalisedNet(nn.Module):
         maps = functional.relu(self.norm2(functional.max_pool2d(self.conv2(maps), 2)))
         features = functional.relu(self.norm3(self.fc1(maps.flatten(1))))
         if self.training:
-            # The same as functional.dropout, whose random numbers cost more on CPUs than the layers around it.
+            # functional.dropout does the same, but on CPUs its random numbers cost more than the layers around it.
             features = features * ((torch.rand_like(features) >= DROPOUT) / (1 - DROPOUT)).to(features.dtype)
         return self.fc2(features)
 
 
 def fold(trained: NormalisedNet) -> DigitNet:
-    """Return the DigitNet that computes the same as the trained net in evaluation mode."""
+    """Return the DigitNet that computes the same logits as the trained net in evaluation mode."""
     weights = dict(trained.state_dict())
     folded = {"fc2.weight": weights["fc2.weight"], "fc2.bias": weights["fc2.bias"]}
     for layer, norm in (("conv1", "norm1"), ("conv2", "norm2"), ("fc1", "norm3")):

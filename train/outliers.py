@@ -1,10 +1,10 @@
-"""Shapes that are not one digit, made from digits and random lines, to teach the net doubt."""
+"""Outliers: shapes that are not one digit, made of digits and random lines, which teach the net to doubt."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.augment import SIDE_PX, draw, field, uniform
+from train.augment import SIDE_PX, draw, field, to_grid, uniform
 
 # Digits whose mirror image or upside-down image is no digit.
 MIRROR = (2, 3, 4, 5, 6, 7, 9)
@@ -12,12 +12,11 @@ TURN = (3, 4, 7)
 QUARTER_TURN = (2, 3, 4, 5, 7)
 
 
-def strangers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Return one shape that is no digit for each of (B, 1, 28, 28) float ink 0..255 with its digits (B,)."""
-    kinds = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)
-    order = torch.randint(len(kinds), (len(ink),), generator=generator, device=ink.device)
+def make_outliers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Return one outlier of a random kind for each picture of (B, 1, 28, 28) ink with its digits (B,)."""
+    order = torch.randint(len(KINDS), (len(ink),), generator=generator, device=ink.device)
     made = torch.empty_like(ink)
-    for number, kind in enumerate(kinds):
+    for number, kind in enumerate(KINDS):
         chosen = (order == number).nonzero()[:, 0]
         if len(chosen):
             made[chosen] = kind(ink[chosen], digits[chosen], generator)
@@ -25,30 +24,28 @@ def strangers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor
 
 
 def place(ink: Tensor, wide: Tensor, tall: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Scale each of (B, 1, 28, 28) ink by (B,) wide and tall; move its middle to (B,) x and y, in pixels from 14."""
+    """Scale each picture by (B,) wide and tall, and move it (B,) x to the right and y down, in pixels."""
     none = torch.zeros_like(wide)
     maps = torch.stack([1 / wide, none, -x / wide * 2 / SIDE_PX, none, 1 / tall, -y / tall * 2 / SIDE_PX], 1).view(
         -1, 2, 3
     )
-    grid = functional.affine_grid(maps, list(ink.shape), align_corners=False)
-    return functional.grid_sample(ink, grid, align_corners=False)
+    return functional.grid_sample(ink, to_grid(maps), align_corners=False)
 
 
 def pairs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Put two digits beside each other, as much higher than wide as they come, 20 pixels wide or less."""
+    """Put two digits side by side, narrowed and shrunk until both fit."""
     count = len(ink)
     other = ink[torch.randperm(count, generator=generator, device=ink.device)]
     tall = uniform(0.5, 1.0, (count,), ink, generator)
     wide = tall * uniform(0.55, 1.0, (count,), ink, generator)
-    apart = wide * uniform(6.0, 10.0, (count,), ink, generator)
-    apart = apart.clamp(max=7)
+    apart = (wide * uniform(6.0, 10.0, (count,), ink, generator)).clamp(max=7)
     step = uniform(-1.5, 1.5, (count,), ink, generator)
     lines = torch.maximum(place(ink, wide, tall, -apart, step), place(other, wide, tall, apart, -step))
     return functional.max_pool2d(lines, 3, 1, 1) * 0.4 + lines * 0.6
 
 
 def halves(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Put the upper half of one digit on the turned lower half of another."""
+    """Join the upper half of one digit to half of another that is transposed or upside down."""
     count = len(ink)
     other = ink[torch.randperm(count, generator=generator, device=ink.device)]
     other = torch.where(uniform(0, 1, (count, 1, 1, 1), ink, generator) < 0.5, other.transpose(2, 3), other.flip(2))
@@ -57,7 +54,7 @@ def halves(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def turned(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Show a digit in a mirror, upside down or from the side; scribbles for digits that stay digits then."""
+    """Mirror a digit, or turn it upside down or by a quarter; draw a scribble where that might still be a digit."""
 
     def among(chosen: tuple[int, ...]) -> Tensor:
         return torch.isin(digits, torch.tensor(chosen, device=digits.device))[:, None, None, None]
@@ -71,7 +68,7 @@ def turned(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def scribbles(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a few random strokes, each a quadratic curve or a straight line."""
+    """Draw two to six random strokes, each a quadratic curve or a straight line."""
     count = len(ink)
     made = torch.zeros_like(ink)
     strokes = torch.randint(2, 7, (count, 1, 1, 1), generator=generator, device=ink.device)
@@ -79,9 +76,9 @@ def scribbles(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tenso
     start = uniform(4, 24, (count, 2, 1), ink, generator)
     for number in range(6):
         ends = uniform(4, 24, (count, 2, 2), ink, generator)
-        # Three strokes in four go on where the last one ended.
-        goes_on = uniform(0, 1, (count, 1, 1), ink, generator) < 0.75
-        points = torch.cat([torch.where(goes_on, start, uniform(4, 24, (count, 2, 1), ink, generator)), ends], 2)
+        # Three strokes in four start where the last one ended.
+        continues = uniform(0, 1, (count, 1, 1), ink, generator) < 0.75
+        points = torch.cat([torch.where(continues, start, uniform(4, 24, (count, 2, 1), ink, generator)), ends], 2)
         straight = uniform(0, 1, (count, 1), ink, generator) < 0.4
         points[:, :, 1] = torch.where(straight, (points[:, :, 0] + points[:, :, 2]) / 2, points[:, :, 1])
         start = points[:, :, 2:]
@@ -90,7 +87,7 @@ def scribbles(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tenso
 
 
 def fill(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Make a silhouette: a digit so wide that it closes, plain or shaded; blobs for a one, which stays a one."""
+    """Widen a digit into a silhouette, plain or shaded; make a blob for a one, which would stay a one."""
     wide = functional.max_pool2d(ink, 5, 1, 2)
     wider = functional.max_pool2d(wide, 5, 1, 2)
     shape = (len(ink), 1, 1, 1)
@@ -100,7 +97,7 @@ def fill(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Make patches, clouds and grain: what is left of a picture without writing."""
+    """Make patches, clouds and grain: what a picture without writing leaves."""
     shape = (len(ink), 1, 1, 1)
     fine = torch.where(uniform(0, 1, shape, ink, generator) < 0.5, field(7, ink, generator), field(4, ink, generator))
     grain = torch.empty(ink.shape, device=ink.device).normal_(generator=generator)
@@ -110,3 +107,7 @@ def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
     half = uniform(5, 14, (*shape, 2), ink, generator)
     inside = (x.abs() < half[..., 0]) & (y.abs() < half[..., 1])
     return made.clamp(0, 1) * 255 * inside
+
+
+# Each is as likely as it is listed often.
+KINDS = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)

@@ -1,10 +1,11 @@
-"""Train DigitNet on MNIST and write its weights together with a record of how they came about."""
+"""Train DigitNet on MNIST and write its weights with a record of how they were made."""
 
 import argparse
 import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,40 +19,42 @@ from tqdm import tqdm
 
 from digit_net import WEIGHTS, DigitNet, has_bfloat16
 from train.accuracy import accuracy
-from train.augment import augment, bend, damage
+from train.augment import augment, bend, corrupt
 from train.mnist import read_test, read_training, split
 from train.normalised_net import NormalisedNet, fold
-from train.outliers import strangers
+from train.outliers import make_outliers
 
 EPOCHS = 80
 QUICK_EPOCHS = 12
 BATCH = 256
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
+# The moving average of the weights: in runs of fewer than 2,500 steps it reaches back over this share of them.
 EMA_DECAY = 0.999
-# The share of a batch that is no digit.
-STRANGER_SHARE = 0.08
-INGREDIENTS = ("styles", "geometry", "elastic", "strokes", "damage", "strangers")
+EMA_SHARE = 0.4
+OUTLIER_SHARE = 0.08
+INGREDIENTS = ("styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
 
 
-def main() -> int:
-    """Train, measure, and save unless better weights are already there."""
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, measure, and save unless better weights are already there; return 1 if they are."""
+    options = parse_options(arguments)
     record_path = options.weights.with_suffix(".json")
     if options.weights.exists() and not record_path.exists() and not options.force:
-        print(f"{options.weights} has no record beside it to compare with; --force replaces it.", file=sys.stderr)
+        print(f"{options.weights} has no record beside it to compare with: use --force to replace it.", file=sys.stderr)
         return 1
     started = time.monotonic()
-    net = train(options.epochs, options.seed, frozenset(options.without))
+    net = train(options.epochs, options.seed, frozenset(options.without), options.limit)
     seconds = time.monotonic() - started
 
     pixels, digits = read_training()
-    held_out = split()[1]
+    held_out = split()[1][: options.limit]
     validation = accuracy(net, pixels[held_out], digits[held_out])
-    test = accuracy(net, *read_test())
+    test = accuracy(net, *(part[: options.limit] for part in read_test()))
     record = {
         "seed": options.seed,
         "epochs": options.epochs,
+        "limit": options.limit,
         "without": sorted(options.without),
         "validation_accuracy": round(validation, 4),
         "test_accuracy": round(test, 4),
@@ -73,7 +76,7 @@ def main() -> int:
     if refused:
         print(
             f"Kept {options.weights}: its validation accuracy {kept:.2%} is better than {validation:.2%}. "
-            f"The new weights are in {target}; --force replaces the old ones.",
+            f"The new weights are in {target}: use --force to replace the old ones.",
             file=sys.stderr,
         )
         return 1
@@ -81,48 +84,54 @@ def main() -> int:
     return 0
 
 
-def parse_options() -> argparse.Namespace:
-    """Read the command line."""
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
     parser = argparse.ArgumentParser(prog="scripts/train", description=__doc__)
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
+    limited = f"only the first N pictures of each set ({BATCH} or more)"
+    parser.add_argument("--limit", metavar="N", type=positive, help=limited)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EPOCHS} epochs: minutes, and nearly as good")
     parser.add_argument(
-        "--without", action="append", default=[], choices=INGREDIENTS, help="leave an ingredient out; may be repeated"
+        "--without", action="append", default=[], choices=INGREDIENTS, help="leave out an ingredient; may be repeated"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights, order and variations (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="file to write, its record beside it as .json")
     parser.add_argument("--force", action="store_true", help="replace weights even if they are better")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.limit is not None and options.limit < BATCH:
+        parser.error(f"--limit needs at least {BATCH} pictures, one batch")
     if options.quick:
         options.epochs = QUICK_EPOCHS
     return options
 
 
 def positive(text: str) -> int:
-    """Return text as a whole number above 0, for argparse."""
+    """Return text as a whole number above 0, as an argparse type."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
-def train(epochs: int, seed: int, without: frozenset[str] = frozenset()) -> DigitNet:
+def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: int | None = None) -> DigitNet:
     """Return a calibrated net whose weights are the moving average over the last steps of training.
 
-    without names ingredients to leave out, to see what each of them is good for.
+    without names ingredients to leave out, to see what each contributes; limit is how many pictures to learn from.
     """
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(seed)
     pixels, digits = (tensor.to(device) for tensor in read_training())
-    learned_from, held_out = (indices.to(device) for indices in split())
+    learned_from, held_out = (indices[:limit].to(device) for indices in split())
     net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
+    batches = len(learned_from) // BATCH
+    steps = epochs * batches
+    decay = min(EMA_DECAY, 1 - 1 / (1 + EMA_SHARE * steps))
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     smooth = cast("NormalisedNet", average.module)
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, weight_decay=WEIGHT_DECAY, fused=True)
-    batches = len(learned_from) // BATCH
-    schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=epochs * batches)
-    with tqdm(total=epochs * batches, unit="batch", disable=None) as bar:
+    schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
+    with tqdm(total=steps, unit="batch", disable=None) as bar:
         for epoch in range(1, epochs + 1):
             epoch_loss = torch.zeros((), device=device)
             order = learned_from[torch.randperm(len(learned_from), generator=generator, device=device)]
@@ -149,26 +158,26 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset()) -> Digi
 def make_batch(
     pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str]
 ) -> tuple[Tensor, Tensor]:
-    """Vary (B, 1, 28, 28) uint8 pixels; return them as floats with (B, 10) target probabilities.
+    """Return (B, 1, 28, 28) uint8 pixels of (B,) digits as varied ink 0..255, with (B, 10) target probabilities.
 
-    The first of them become shapes that are no digit, whose target is ten times a tenth: outlier exposure
-    (Hendrycks et al. 2019).
+    The first ones become outliers, whose target is 0.1 for every digit: outlier exposure (Hendrycks et al. 2019).
     """
-    strange = 0 if "strangers" in without else int(STRANGER_SHARE * len(pixels))
+    count = 0 if "outliers" in without else int(OUTLIER_SHARE * len(pixels))
     targets = one_hot(digits, 10).float()
-    varied = augment(pixels[strange:], digits[strange:], generator, without)
-    if strange:
-        targets[:strange] = 0.1
-        shapes = strangers(bend(pixels[:strange].float(), generator), digits[:strange], generator)
-        varied = torch.cat([damage(shapes, generator), varied])
-    return varied, targets
+    ink = augment(pixels[count:], digits[count:], generator, without)
+    if count:
+        targets[:count] = 0.1
+        outliers = make_outliers(bend(pixels[:count].float(), generator), digits[:count], generator)
+        ink = torch.cat([corrupt(outliers, generator), ink])
+    return ink, targets
 
 
 @torch.inference_mode()
 def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
-    """Divide the net's logits by the temperature that suits held-out pictures best (Guo et al. 2017).
+    """Divide the net's logits by the temperature with the least loss on held-out pictures (Guo et al. 2017).
 
-    The temperature becomes part of the last layer's weights, so that softmax alone gives calibrated probabilities.
+    pixels are (N, 1, 28, 28) uint8 of digits (N,). The temperature, 0.5 to 2, becomes part of the last layer's weights,
+    so that softmax alone gives calibrated probabilities.
     """
     logits = torch.cat([net(batch) for batch in pixels.split(BATCH)])
     temperatures = torch.logspace(-1, 1, 401, base=2).tolist()
@@ -178,7 +187,7 @@ def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
 
 
 def device_name() -> str:
-    """Return what the record calls the hardware."""
+    """Return the hardware as the record names it."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"

@@ -1,40 +1,130 @@
-"""Shapes that are no digit are pictures of ink, differ from the digits they come from, and repeat with the seed."""
+"""Outliers are ink but no longer the digits they are made of, each kind in its own way, and repeat with the seed."""
 
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
+from tests.train.shapes import BLANK, ONE, ZERO, amount, copies, seeded
 from train.mnist import read_training
-from train.outliers import MIRROR, TURN, strangers, turned
+from train.outliers import (
+    MIRROR,
+    QUARTER_TURN,
+    TURN,
+    blobs,
+    fill,
+    halves,
+    make_outliers,
+    pairs,
+    scribbles,
+    turned,
+)
+
+Kind = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
-def make(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return 256 digits as float ink, and one stranger made from each."""
+@pytest.fixture(scope="module")
+def training() -> tuple[Tensor, Tensor]:
+    """256 training pictures as ink (256, 1, 28, 28), and their digits (256,)."""
     pixels, digits = read_training()
-    ink = pixels[:256].float()
-    return ink, strangers(ink, digits[:256], torch.Generator().manual_seed(seed))
+    return pixels[:256].float(), digits[:256]
 
 
-def test_strangers_are_ink() -> None:
-    ink, made = make(0)
-    assert made.shape == ink.shape
+def count_parts(dark: Tensor) -> list[int]:
+    """Return the number of connected parts of each of (B, 1, 28, 28) masks."""
+    return [
+        cv2.connectedComponents(np.pad(mask.numpy(), 1, mode="edge").astype(np.uint8))[0] - 1 for mask in dark[:, 0]
+    ]
+
+
+def test_outliers_are_ink(training: tuple[Tensor, Tensor]) -> None:
+    made = make_outliers(*training, seeded())
+    assert made.shape == training[0].shape
     assert made.min() >= 0
     assert made.max() < 255.1
-    assert (made.amax((1, 2, 3)) > 60).double().mean() > 0.97
+    assert (made.amax((1, 2, 3)) > 60).double().mean() > 0.95
 
 
-def test_strangers_are_not_the_digits_they_come_from() -> None:
-    ink, made = make(0)
-    assert (made - ink).abs().mean((1, 2, 3)).min() > 1
+def test_outliers_are_not_the_digits_they_are_made_of(training: tuple[Tensor, Tensor]) -> None:
+    assert (make_outliers(*training, seeded()) - training[0]).abs().mean((1, 2, 3)).min() > 1
 
 
-def test_the_same_seed_makes_the_same_strangers() -> None:
-    assert torch.equal(make(1)[1], make(1)[1])
-    assert not torch.equal(make(1)[1], make(2)[1])
+def test_the_same_seed_makes_the_same_outliers(training: tuple[Tensor, Tensor]) -> None:
+    assert torch.equal(make_outliers(*training, seeded(1)), make_outliers(*training, seeded(1)))
+    assert not torch.equal(make_outliers(*training, seeded(1)), make_outliers(*training, seeded(2)))
 
 
-def test_a_digit_that_stays_one_is_not_only_turned() -> None:
-    pixels, digits = read_training()
-    kept = ~torch.isin(digits, torch.tensor((*MIRROR, *TURN)))
-    ink, digits = pixels[kept][:64].float(), digits[kept][:64]
-    made = turned(ink, digits, torch.Generator().manual_seed(0))
+def test_pairs_are_two_digits_side_by_side() -> None:
+    made = pairs(copies(ONE), torch.ones(len(copies(ONE))), seeded())
+    assert np.mean([count == 2 for count in count_parts(made > 60)]) > 0.9
+    assert (amount(made[:, :, :, :14]) > 2_000).all()
+    assert (amount(made[:, :, :, 14:]) > 2_000).all()
+
+
+def test_halves_keep_half_of_the_digit_and_replace_the_other(training: tuple[Tensor, Tensor]) -> None:
+    ink, digits = training
+    made = halves(ink, digits, seeded())
+    kinds = [
+        ((way[:, :, :14] == ink[:, :, :14]).all((1, 2, 3)), (way[:, :, 14:] - ink[:, :, 14:]).abs().mean((1, 2, 3)) > 1)
+        for way in (made, made.transpose(2, 3))
+    ]
+    assert (kinds[0][0] | kinds[1][0]).all()
+    assert min((kept & replaced).double().mean() for kept, replaced in kinds) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("digits", "share", "ways"),
+    [
+        (MIRROR, 0.3, [lambda ink: ink.flip(3)]),
+        (TURN, 0.2, [lambda ink: ink.flip(2, 3)]),
+        (QUARTER_TURN, 0.2, [lambda ink: ink.transpose(2, 3), lambda ink: ink.transpose(2, 3).flip(2)]),
+    ],
+    ids=["mirror", "turn", "quarter turn"],
+)
+def test_some_digits_are_mirrored_or_turned(
+    digits: tuple[int, ...], share: float, ways: list[Callable[[Tensor], Tensor]], training: tuple[Tensor, Tensor]
+) -> None:
+    chosen = torch.isin(training[1], torch.tensor(digits))
+    ink = training[0][chosen]
+    made = turned(ink, training[1][chosen], seeded())
+    same = torch.stack([(made == way(ink)).all(3).all(2)[:, 0] for way in ways])
+    assert same.any(0).double().mean() > share
+    assert same.any(1).all()
+    assert not (made == ink).all(3).all(2).any()
+
+
+def test_a_digit_that_stays_one_is_not_only_turned(training: tuple[Tensor, Tensor]) -> None:
+    kept = ~torch.isin(training[1], torch.tensor((*MIRROR, *TURN)))
+    ink, digits = training[0][kept], training[1][kept]
+    made = turned(ink, digits, seeded())
     for way in (ink, ink.flip(3), ink.flip(2, 3), ink.transpose(2, 3), ink.transpose(2, 3).flip(2)):
         assert ((made - way).abs().amax((1, 2, 3)) > 50).all()
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [(scribbles, 0.03, 0.5), (blobs, 0.0, 0.7)])
+def test_scribbles_and_blobs_have_nothing_of_a_digit(kind: Kind, least: float, most: float) -> None:
+    digits = torch.zeros(len(copies(ZERO)))
+    made = kind(copies(ZERO), digits, seeded())
+    assert torch.equal(made, kind(copies(BLANK), digits, seeded()))
+    inked = (made > 60).double().mean((1, 2, 3))
+    assert least <= inked.min()
+    assert 0.1 < inked.mean() < 0.3
+    assert inked.max() < most
+
+
+def test_blobs_are_grainy_or_wide_and_scribbles_are_strokes() -> None:
+    digits = torch.zeros(len(copies(BLANK)))
+    parts = [count_parts(kind(copies(BLANK), digits, seeded()) > 60) for kind in (scribbles, blobs)]
+    assert np.mean([count <= 2 for count in parts[0]]) > 0.9
+    assert np.mean([count >= 3 for count in parts[1]]) > 0.3
+
+
+def test_filling_closes_a_zero_and_makes_a_blob_of_a_one() -> None:
+    digits = torch.zeros(len(copies(ZERO)))
+    made = fill(copies(ZERO), digits, seeded())
+    assert (amount(made) > 1.2 * amount(copies(ZERO))).all()
+    assert (made[:, :, 12:16, 12:16].amin((1, 2, 3)) > 20).double().mean() > 0.5
+    assert torch.equal(fill(copies(ONE), digits + 1, seeded()), fill(copies(BLANK), digits + 1, seeded()))

@@ -1,56 +1,114 @@
-"""scripts/train writes weights with a record, and keeps better ones."""
+"""Training learns, calibrates, writes weights with a record, and keeps better ones."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
 
-from digit_net import DigitNet
+from digit_net import DigitNet, load_net
 from operate.config import ROOT
+from train.accuracy import read_digits
+from train.mnist import read_training, split
+from train.train import BATCH, INGREDIENTS, OUTLIER_SHARE, calibrate, main, make_batch
+
+ONE_BATCH = ["--epochs", "1", "--limit", str(BATCH)]
 
 
-def train(weights: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Run one epoch of scripts/train."""
-    command: list[str | Path] = [ROOT / "scripts" / "train", "--epochs", "1", "--weights", weights, *options]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_training_writes_weights_and_record_and_keeps_better_ones(tmp_path: Path) -> None:
-    weights = tmp_path / "net.pt"
-    first = train(weights)
-    assert first.returncode == 0, first.stderr
-    assert "epoch 1/1: loss" in first.stdout
-    DigitNet().load_state_dict(torch.load(weights, weights_only=True))
-    record = json.loads(weights.with_suffix(".json").read_text())
-    assert record["validation_accuracy"] > 0.9
-    assert {"seed", "epochs", "torch", "duration_s", "test_accuracy"} <= set(record)
-
-    better = record | {"validation_accuracy": 0.9999}
-    weights.with_suffix(".json").write_text(json.dumps(better))
-    before = weights.read_bytes()
-    second = train(weights, "--seed", "1")
-    assert second.returncode == 1
-    assert "is better than" in second.stderr
-    assert weights.read_bytes() == before
-    assert (tmp_path / "net.worse.pt").exists()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a short run of scripts/train, their record beside them."""
+    weights = tmp_path_factory.mktemp("trained") / "net.pt"
+    command: list[str | Path] = [ROOT / "scripts" / "train", "--epochs", "3", "--limit", "1024", "--weights", weights]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "epoch 3/3: loss" in run.stdout
+    return weights
 
 
 @pytest.mark.slow
-def test_weights_without_a_record_are_not_overwritten(tmp_path: Path) -> None:
+def test_training_learns_and_writes_weights_with_a_record(trained: Path) -> None:
+    DigitNet().load_state_dict(torch.load(trained, weights_only=True))
+    record = json.loads(trained.with_suffix(".json").read_text())
+    assert {"seed": 0, "epochs": 3, "limit": 1024, "without": []}.items() <= record.items()
+    assert {"torch", "torchvision", "python", "device", "duration_s"} <= set(record)
+    # Chance is 0.1.
+    assert record["validation_accuracy"] > 0.5
+    assert record["test_accuracy"] > 0.5
+
+
+@pytest.mark.slow
+def test_better_weights_are_kept(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = Path(shutil.copy(trained, tmp_path))
+    shutil.copy(trained.with_suffix(".json"), tmp_path)
+    run = [*ONE_BATCH, "--weights", str(weights), "--without", "styles", "--without", "elastic"]
+    assert main(run) == 1
+    assert "is better than" in capsys.readouterr().err
+    assert weights.read_bytes() == trained.read_bytes()
+    assert json.loads((tmp_path / "net.worse.json").read_text())["without"] == ["elastic", "styles"]
+    DigitNet().load_state_dict(torch.load(tmp_path / "net.worse.pt", weights_only=True))
+    assert main([*run, "--force"]) == 0
+    assert weights.read_bytes() != trained.read_bytes()
+
+
+def test_weights_without_a_record_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "net.pt"
     weights.write_bytes(b"precious")
-    refused = train(weights)
-    assert refused.returncode == 1
-    assert "no record" in refused.stderr
+    assert main([*ONE_BATCH, "--weights", str(weights)]) == 1
+    assert "no record" in capsys.readouterr().err
     assert weights.read_bytes() == b"precious"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("epochs", ["0", "-1", "many"])
-def test_a_wrong_number_of_epochs_is_refused(epochs: str) -> None:
-    refused = subprocess.run([ROOT / "scripts" / "train", f"--epochs={epochs}"], capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "Traceback" not in refused.stderr
+@pytest.mark.parametrize(
+    "option", ["--epochs=0", "--epochs=-1", "--epochs=many", "--limit=0", f"--limit={BATCH - 1}", "--without=sense"]
+)
+def test_a_wrong_option_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main([option])
+    assert refusal.value.code == 2
+    assert option.split("=")[0] in capsys.readouterr().err
+
+
+def batch(without: frozenset[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the pixels and digits of a batch, and what is learned from them."""
+    pixels, digits = (part[:BATCH] for part in read_training())
+    return pixels, digits, *make_batch(pixels, digits, torch.Generator().manual_seed(0), without)
+
+
+def test_outliers_are_to_be_any_digit_alike() -> None:
+    pixels, digits, ink, targets = batch(frozenset(INGREDIENTS) - {"outliers"})
+    changed = ((ink - pixels).abs() > 1).flatten(1).any(1)
+    outliers = int(OUTLIER_SHARE * BATCH)
+    assert changed.tolist() == [True] * outliers + [False] * (BATCH - outliers)
+    assert (targets[:outliers] == 0.1).all()
+    assert torch.equal(targets[outliers:], one_hot(digits[outliers:], 10).float())
+
+
+def test_without_outliers_every_picture_is_to_be_its_digit() -> None:
+    pixels, digits, ink, targets = batch(frozenset(INGREDIENTS))
+    assert torch.allclose(ink, pixels.float(), atol=0.01)
+    assert torch.equal(targets, one_hot(digits, 10).float())
+
+
+def test_calibration_undoes_too_much_and_too_little_confidence() -> None:
+    everything, labels = read_training()
+    held_out = split()[1][:500]
+    pixels, digits = everything[held_out], labels[held_out]
+    weights, losses = [], []
+    for factor in (1.0, 0.7, 1.4):
+        net = load_net()
+        for parameter in net.fc2.parameters():
+            parameter.detach().mul_(factor)
+        read = read_digits(net, pixels)
+        calibrate(net, pixels, digits)
+        assert torch.equal(read_digits(net, pixels), read)
+        weights.append(net.fc2.weight)
+        with torch.inference_mode():
+            losses.append(cross_entropy(net(pixels), digits).item())
+    assert losses == pytest.approx([losses[0]] * 3, rel=0.01)
+    for weight in weights[1:]:
+        assert torch.allclose(weight, weights[0], rtol=0.02)
