@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SIDE_PX = 28
+from digit_image import SIDE_PX
+
 # This share of a batch, the first pictures in it, stays within what MNIST's writers might have written, uncorrupted.
 MILD_SHARE = 0.5
 # This share of the others stays within how people write; the rest is turned, sheared, scaled and shifted further.

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.augment import SIDE_PX, draw, field, to_grid, uniform
+from digit_image import SIDE_PX
+from train.augment import draw, field, to_grid, uniform
 
 # Digits whose mirror image or upside-down image is no digit.
 MIRROR = (2, 3, 4, 5, 6, 7, 9)

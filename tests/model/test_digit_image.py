@@ -1,4 +1,4 @@
-"""Any picture becomes pixels as MNIST has them, or a sentence for its sender."""
+"""Any picture becomes pixels in MNIST's geometry, or is refused with a sentence for its sender."""
 
 import contextlib
 import io
@@ -41,7 +41,7 @@ def enlarge(glyph: Pixels, side: int = 336, margin: int = 40) -> Image.Image:
 
 
 def with_alpha(ink: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """Return ink of a colour on nothing."""
+    """Return ink of a colour on a transparent background."""
     picture = Image.new("RGBA", ink.size, (*colour, 0))
     picture.putalpha(ink)
     return picture
@@ -66,7 +66,7 @@ def deep(ink: Image.Image) -> Image.Image:
 
 
 def shaded(ink: Image.Image) -> Image.Image:
-    """Return dark ink on paper whose one side lies in a shadow darker than the ink's grey on the other."""
+    """Return dark ink on paper, one side of which is darker in its shadow than the ink on the other side."""
     light = np.linspace(250, 90, ink.width)[None, :]
     return Image.fromarray((light * (1 - 0.55 * np.asarray(ink) / 255)).astype(np.uint8))
 
@@ -168,8 +168,8 @@ def test_pixels_have_the_geometry_of_mnist() -> None:
 
 
 NOISE = random.Random(0).randbytes(5000)
-POINTS = np.zeros((200, 200), np.uint8)
-POINTS[5::20, 5::20] = 200
+DOTS = np.zeros((200, 200), np.uint8)
+DOTS[5::20, 5::20] = 200
 REFUSED = {
     "nothing": (b"", "is empty"),
     "text": (b"seven", "not a picture"),
@@ -177,12 +177,12 @@ REFUSED = {
     "TIFF": (encode(Image.new("L", (9, 9)), "TIFF"), "not a picture"),
     "white": (encode(Image.new("L", (200, 200), 255)), "blank"),
     "black": (encode(Image.new("RGB", (28, 28))), "blank"),
-    "one point": (encode(Image.new("L", (1, 1), 7)), "too small"),
+    "one pixel": (encode(Image.new("L", (1, 1), 7)), "too small"),
     "fully transparent": (encode(Image.new("RGBA", (99, 99))), "blank"),
     "paper": (encode(Image.fromarray(np.random.default_rng(0).normal(200, 3, (300, 300)).astype(np.uint8))), "blank"),
     "too many pixels": (encode(Image.new("1", (6000, 5000))), "30.0 megapixels"),
     "a decompression bomb": (encode(Image.new("1", (30_000, 30_000))), "too many pixels"),
-    "scattered points": (encode(Image.fromarray(POINTS)), "blank"),
+    "scattered dots": (encode(Image.fromarray(DOTS)), "blank"),
     "cut off": (EXAMPLES[7].read_bytes()[:9000], "cut off"),
 }
 

@@ -1,4 +1,4 @@
-"""The net is the one it claims to be, and the shipped weights read MNIST as their record says."""
+"""The net has the layers it should have, and the shipped weights are as accurate as their record says."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is trained with batch normalisation computes the same after folding."""
+"""Folding the batch normalisation of a trained net leaves its logits as they are."""
 
 import torch
 
@@ -7,7 +7,7 @@ from train.normalised_net import NormalisedNet, fold
 
 
 def used_net() -> NormalisedNet:
-    """Return a net whose normalisations have seen pictures and have weights of their own."""
+    """Return a net whose normalisations have statistics and weights that are not the initial ones."""
     torch.manual_seed(0)
     net = NormalisedNet()
     for norm in (net.norm1, net.norm2, net.norm3):
