@@ -1,11 +1,13 @@
 """What the tests share: the real service, the gateway, MNIST's test pictures and the shipped net."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from torch import Tensor
 
 from digit_net import DigitNet, load_net
+from operate.archive import build
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
 
@@ -34,6 +36,20 @@ def service(start_service: Callable[[], Service]) -> Iterator[Service]:
     running = start_service()
     yield running
     stop(running)
+
+
+@pytest.fixture(scope="module")
+def own(start_service: Callable[[], Service]) -> Iterator[Service]:
+    """A service that the tests of one module may change."""
+    running = start_service()
+    yield running
+    stop(running)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive as the repository makes it."""
+    return build(tmp_path_factory.mktemp("built"), "mnist")
 
 
 @pytest.fixture(scope="session")

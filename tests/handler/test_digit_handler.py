@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from ts.service import Service
 
 from digit_image import read_picture
 from digit_net import DigitNet
-from operate.archive import build
 from operate.config import ROOT
 from tests.services import EXAMPLES
 
@@ -25,10 +25,10 @@ GOOD = EXAMPLES[3].read_bytes()
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Service:
+def loaded(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
     """The model as a worker has it after loading."""
     folder = tmp_path_factory.mktemp("model")
-    with zipfile.ZipFile(build(folder, "mnist")) as mar:
+    with zipfile.ZipFile(built) as mar:
         mar.extractall(folder)
     metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
     metrics.initialize_cache()

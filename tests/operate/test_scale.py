@@ -1,0 +1,94 @@
+"""scripts/manage shows and scales the workers; no request is lost when they change or die."""
+
+import json
+import re
+import subprocess
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from operate.config import ROOT
+from tests.load import load
+from tests.management import manage, remake, status
+from tests.services import Service, poll, write_config
+
+pytestmark = pytest.mark.server
+
+
+def test_status_shows_versions_workers_and_a_real_reading(own: Service) -> None:
+    shown = manage(own, "status")
+    assert shown.returncode == 0
+    assert re.search(r"^0\.1\.0 +yes +2 +2 +4 +0 +1064$", shown.stdout, re.MULTILINE)
+    assert "Ready: a shipped picture was read right in" in shown.stdout
+    found = json.loads(manage(own, "--json", "status").stdout)
+    (version,) = found["versions"]
+    assert found["ready"]
+    for worker in version["workers"]:
+        assert "model_service_worker" in " ".join(psutil.Process(worker["pid"]).cmdline())
+        assert 100 < worker["memory_mb"] < 2000
+
+
+def test_status_of_no_service_is_one_sentence(tmp_path: Path) -> None:
+    command = [str(ROOT / "scripts" / "manage"), "--config", str(write_config(tmp_path)), "status"]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert shown.returncode == 1
+    assert "start it with scripts/serve" in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
+def test_scaling_waits_until_the_workers_are_ready(own: Service) -> None:
+    for count in (3, 1, 2):
+        assert manage(own, "scale", "--min", count, "--wait").returncode == 0
+        (version,) = status(own)["versions"]
+        assert [worker["status"] for worker in version["workers"]] == ["READY"] * count
+
+
+@pytest.mark.parametrize("words", [("--min", 0), ("--min", 3, "--max", 2), ("--min", 10_000)])
+def test_workers_that_are_not_possible_are_refused(words: tuple[object, ...], own: Service) -> None:
+    refused = manage(own, "scale", *words)
+    assert refused.returncode == 1
+    assert "are not possible" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def has_grown(counts: Counter[str], right: int) -> bool:
+    """Return whether that many answers were right."""
+    return counts["right"] >= right
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_no_request(own: Service) -> None:
+    with load(own.predictions) as counts:
+        for _ in range(2):
+            poll(partial(has_grown, counts, counts["right"] + 200))
+            (version,) = status(own)["versions"]
+            psutil.Process(version["workers"][0]["pid"]).kill()
+            poll(lambda: [each["ready_workers"] for each in status(own)["versions"]] == [2])
+    assert set(counts) == {"right"}, counts
+
+
+def die_of_poison(files: dict[str, bytes]) -> None:
+    """Make one upload kill the worker."""
+    name = "digit_requests.py"
+    line = b"        upload = upload_of(row)\n"
+    files[name] = files[name].replace(
+        line, line + b'        if upload == b"poison":\n            __import__("os")._exit(1)\n'
+    )
+
+
+@pytest.mark.slow
+def test_a_request_that_kills_workers_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
+    assert manage(own, "deploy", remake(built, tmp_path, "0.2.0", die_of_poison)).returncode == 0
+    with load(own.predictions) as counts:
+        poll(partial(has_grown, counts, 200))
+        poisoned = requests.post(own.predictions, data=b"poison", timeout=60)
+        poll(partial(has_grown, counts, counts["right"] + 200))
+    assert poisoned.status_code == 500
+    assert poisoned.json()["message"] == "Worker died."
+    assert set(counts) == {"right"}, counts
+    assert manage(own, "rollback").returncode == 0
+    assert manage(own, "undeploy", "0.2.0").returncode == 0
