@@ -15,9 +15,9 @@ PAUSE_S = 0.02
 
 @contextmanager
 def load(url: str, clients: int = 16) -> Iterator[Counter[str]]:
-    """Let so many clients ask, each on a connection of its own, while the context lasts.
+    """Run that many clients, each on a connection of its own, while the context lasts.
 
-    Counts: "right" answers, "refused" connections, which nobody accepted, and what else came of a request.
+    Counts "right" answers, "refused" connections, and every other outcome of a request by its own words.
     """
     counts: Counter[str] = Counter()
     lock = threading.Lock()

@@ -68,14 +68,14 @@ def run_gateway(inference: str, certificates: Path | None = None, **settings: st
     if not NGINX:
         pytest.skip("needs nginx (Debian: apt install nginx)")
     shipped = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["gateway"]
-    place = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
         values = (
             shipped["environment"]
             | settings
             | {
-                "GATEWAY_HTTP": place,
+                "GATEWAY_HTTP": address,
                 "GATEWAY_SERVICE": inference.removeprefix("http://"),
                 "GATEWAY_RESOLVER": "127.0.0.1",
                 "GATEWAY_PAGE": str(folder / "web"),
@@ -97,17 +97,17 @@ def run_gateway(inference: str, certificates: Path | None = None, **settings: st
                     os.chown(path, NOBODY, NOBODY)
             process = subprocess.Popen(command, stdout=printed, stderr=printed, user=user, group=user)
         try:
-            poll(lambda: is_listening(place) or process.poll() is not None)
+            poll(lambda: is_listening(address) or process.poll() is not None)
             assert process.poll() is None, (folder / "printed").read_text()
-            yield Gateway(process, f"http://{place}", folder)
+            yield Gateway(process, f"http://{address}", folder)
         finally:
             process.send_signal(signal.SIGQUIT)
             assert process.wait(60) == 0
 
 
-def is_listening(place: str) -> bool:
+def is_listening(address: str) -> bool:
     """Return whether something listens at host:port."""
-    host, port = place.split(":")
+    host, port = address.split(":")
     with socket.socket() as client:
         return client.connect_ex((host, int(port))) == 0
 
@@ -152,7 +152,7 @@ def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses, another one each time.
+    """Return a TCP port of 127.0.0.1 that is free, a different one each time.
 
     It lies below the ports that the system gives to clients, which might take it before the server does.
     """

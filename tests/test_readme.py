@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -33,7 +34,7 @@ def two_workers_again(service: Service) -> Iterator[None]:
 
 
 def readdress(text: str, service: Service) -> str:
-    """Return the text with the addresses of the service under test in place of the configured ones."""
+    """Return the text with the addresses of the service under test instead of the configured ones."""
     for name, address in read_config().values.items():
         if address.startswith("http://"):
             text = text.replace(address, service.config.value(name))
@@ -41,7 +42,7 @@ def readdress(text: str, service: Service) -> str:
 
 
 def shows(expected: str, printed: str) -> bool:
-    """Tell whether the printed text is the expected one, in which ... stands for anything."""
+    """Return whether the printed text is the expected one, in which ... stands for anything."""
     pattern = ".*?".join(re.escape(part) for part in expected.strip().split("..."))
     return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
 
@@ -71,13 +72,13 @@ def test_an_example_in_python_prints_what_is_shown(number: int, service: Service
         assert expected in run.stdout
 
 
-def test_both_commands_and_their_output_stand_at_the_top() -> None:
+def test_both_commands_are_at_the_top_with_their_output() -> None:
     top = README.splitlines()[:15]
     assert "$ scripts/serve" in top
     assert "$ scripts/test" in top
 
 
-def test_every_link_to_a_file_leads_to_one() -> None:
+def test_every_link_to_a_file_works() -> None:
     for document in ROOT.glob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (ROOT / target).exists(), f"{document.name} links to {target}"
@@ -85,8 +86,10 @@ def test_every_link_to_a_file_leads_to_one() -> None:
 
 def test_every_script_is_explained_and_has_help() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
-    for script in (ROOT / "scripts").iterdir():
+    scripts = sorted((ROOT / "scripts").iterdir())
+    with ThreadPoolExecutor(4) as pool:
+        helps = pool.map(lambda script: subprocess.run([script, "--help"], capture_output=True), scripts)
+    for script, printed in zip(scripts, helps, strict=True):
         assert f"`scripts/{script.name}" in contributing
-        helped = subprocess.run([script, "--help"], capture_output=True, text=True)
-        assert helped.returncode == 0, script
-        assert helped.stdout, script
+        assert printed.returncode == 0, script
+        assert printed.stdout, script

@@ -65,7 +65,7 @@ def real(test: Callable[..., None]) -> Callable[..., None]:
 @needs_promtool
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]])
-def test_promtool_is_content(command: list[str]) -> None:
+def test_promtool_accepts_the_rules(command: list[str]) -> None:
     run = subprocess.run(["promtool", *command], cwd=SHIPPED, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -84,7 +84,7 @@ def test_each_alert_has_a_test_that_fires_it_and_a_near_miss(alert: str) -> None
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_each_recorded_figure_is_tested_and_used(name: str) -> None:
+def test_each_recording_rule_is_tested_and_used(name: str) -> None:
     assert any(name in expected["expr"] for test in RULE_TESTS for expected in test.get("promql_expr_test", []))
     assert any(name in expression for expression in EXPRESSIONS)
 
@@ -111,7 +111,7 @@ def test_queries_name_no_other_metrics() -> None:
     assert set(re.findall(r"\bdigits:[a-z_:0-9]+", text)) <= set(RECORDED)
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_the_dashboard_is_well_formed() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     sources = yaml.safe_load((ROOT / "docker/grafana/provisioning/datasources/prometheus.yaml").read_text())
     (source,) = sources["datasources"]
@@ -162,7 +162,7 @@ def count(prometheus: str, metric: str, label: str) -> Counter[str]:
 
 @real
 def test_what_was_sent_is_what_is_counted(prometheus: str, service: Service) -> None:
-    # Workers tell what they count each second: what others sent has arrived when nothing changes for longer.
+    # Workers print their counts each second: what others sent has been counted when nothing changes for longer.
     quiet = "sum(changes(digit_answers_total[4s])) == 0 and sum(count_over_time(up[4s])) >= 4"
     poll(lambda: bool(query(prometheus, quiet)))
     digits = count(prometheus, "digit_answers_total", "digit")
@@ -204,7 +204,7 @@ def test_each_query_of_the_dashboard_gives_curves(name: str, busy: str) -> None:
 
 @real
 @pytest.mark.parametrize("name", RECORDED)
-def test_each_recorded_figure_is_there(name: str, busy: str) -> None:
+def test_each_recording_rule_gives_numbers(name: str, busy: str) -> None:
     assert_answered(busy, name, may_be_empty=name in EMPTY)
 
 
@@ -213,7 +213,7 @@ def assert_answered(prometheus: str, expression: str, may_be_empty: bool) -> Non
     query(prometheus, expression)
     if not may_be_empty:
         poll(lambda: bool(query(prometheus, expression)), 10)
-        # A quantile of an endpoint that nobody asks any more is not a number.
+        # The quantile of an endpoint without recent requests is not a number.
         assert any(math.isfinite(value) for _, value in query(prometheus, expression))
 
 
@@ -225,7 +225,7 @@ def test_each_example_of_the_document_gives_numbers(metric: str, busy: str) -> N
 
 @real
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_is_worked_out_and_does_not_fire(alert: str, busy: str) -> None:
+def test_each_alert_is_evaluated_and_does_not_fire(alert: str, busy: str) -> None:
     poll(lambda: rule_of(busy, alert)["health"] == "ok")
     assert rule_of(busy, alert)["state"] != "firing"
     for metric in re.findall(r"\bdigits?[_:][\w:]+", ALERTS[alert]["expr"]):
@@ -233,7 +233,7 @@ def test_each_alert_is_worked_out_and_does_not_fire(alert: str, busy: str) -> No
 
 
 def rule_of(prometheus: str, alert: str) -> dict[str, Any]:
-    """Return what Prometheus says of an alert."""
+    """Return Prometheus's description of an alert."""
     (rule,) = [rule for group in get(prometheus, "rules")["groups"] for rule in group["rules"] if rule["name"] == alert]
     return dict(rule)
 

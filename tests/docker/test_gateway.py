@@ -1,4 +1,4 @@
-"""The shipped gateway in front of the real TorchServe lets through what it should, and says why where it does not."""
+"""The shipped gateway in front of the real TorchServe passes on what it should, and explains what it refuses."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ V2 = json.dumps({"inputs": [PIXELS]}).encode()
 
 @dataclass
 class Answer:
-    """What came back: headers have lower-case names, and text is empty if it is no text."""
+    """A response; headers have lower-case names."""
 
     status: int
     headers: dict[str, str]
@@ -50,11 +50,16 @@ class Answer:
 
 def ask(gateway: Gateway, request: str, *headers: str, body: bytes = b"", client: str = "127.0.0.1") -> Answer:
     """Send "METHOD path" just as it is, with headers as lines, from an address of this machine."""
-    place = urlsplit(gateway.address)
-    with socket.create_connection((place.hostname, place.port), 60, (client, 0)) as connection:
+    with connect(gateway, client) as connection:
         lines = [f"{request} HTTP/1.1", "Host: digits", "Connection: close", f"Content-Length: {len(body)}", *headers]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         return read(connection, request.split()[0])
+
+
+def connect(gateway: Gateway, client: str = "127.0.0.1") -> socket.socket:
+    """Return a connection to the gateway from an address of this machine."""
+    address = urlsplit(gateway.address)
+    return socket.create_connection((address.hostname, address.port), 60, (client, 0))
 
 
 def read(connection: socket.socket, method: str) -> Answer:
@@ -96,7 +101,7 @@ def test_pixels_may_follow_as_bytes(gateway: Gateway) -> None:
     assert b'"name":"digit"' in answer.body
 
 
-def test_what_the_service_says_of_a_bad_picture_passes(gateway: Gateway) -> None:
+def test_the_services_error_for_a_bad_picture_passes(gateway: Gateway) -> None:
     answer = ask(gateway, f"POST {PREDICTIONS}", body=b"no picture")
     assert answer.status == 400
     assert answer.error == "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file."
@@ -165,7 +170,7 @@ def test_nothing_else_can_be_reached(method: str, path: str, gateway: Gateway) -
     assert answer.error
 
 
-def test_a_path_is_passed_on_as_it_was_understood(gateway: Gateway) -> None:
+def test_a_path_is_normalised_before_it_is_passed_on(gateway: Gateway) -> None:
     answer = ask(gateway, "POST /ping/..//predictions/./mnist", body=SEVEN)
     assert json.loads(answer.body)["digit"] == 7
 
@@ -183,7 +188,7 @@ def test_a_path_is_passed_on_as_it_was_understood(gateway: Gateway) -> None:
         ("POST /ready", 405, "GET, HEAD"),
     ],
 )
-def test_only_methods_that_make_sense_pass(request_line: str, status: int, allow: str, gateway: Gateway) -> None:
+def test_only_useful_methods_pass(request_line: str, status: int, allow: str, gateway: Gateway) -> None:
     answer = ask(gateway, request_line, "Origin: http://elsewhere.example")
     assert answer.status == status
     assert answer.headers["allow"] == allow
@@ -233,7 +238,7 @@ def test_every_answer_has_the_security_headers(status: int, request_line: str, h
         (f"POST {PREDICTIONS}", "application/json", True),
     ],
 )
-def test_what_is_worth_it_is_packed(request_line: str, kind: str, small: bool, gateway: Gateway) -> None:
+def test_large_text_is_compressed(request_line: str, kind: str, small: bool, gateway: Gateway) -> None:
     body = SEVEN if request_line.startswith("POST") else b""
     plain = ask(gateway, request_line, body=body)
     packed = ask(gateway, request_line, "Accept-Encoding: gzip", body=body)
@@ -242,7 +247,7 @@ def test_what_is_worth_it_is_packed(request_line: str, kind: str, small: bool, g
     assert len(packed.body) <= len(plain.body) * (1 if small else 0.6)
 
 
-def test_a_client_that_asks_too_often_is_told_to_wait_alone(gateway: Gateway) -> None:
+def test_a_client_over_its_rate_waits_and_others_do_not(gateway: Gateway) -> None:
     answers = (ask(gateway, "GET /icon.svg", client="127.0.0.2") for _ in range(10_000))
     refused = next(answer for answer in answers if answer.status != 200)
     assert refused.status == 429
@@ -252,7 +257,7 @@ def test_a_client_that_asks_too_often_is_told_to_wait_alone(gateway: Gateway) ->
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.2").status == 200)
 
 
-def test_a_client_that_asks_too_often_does_not_take_it_for_a_bad_picture(gateway: Gateway, service: Service) -> None:
+def test_our_client_takes_its_rate_limit_for_a_busy_service(gateway: Gateway, service: Service) -> None:
     class Adapter(requests.adapters.HTTPAdapter):
         def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
             super().init_poolmanager(*sizes, **options, source_address=("127.0.0.6", 0))
@@ -272,32 +277,25 @@ def test_a_client_that_asks_too_often_does_not_take_it_for_a_bad_picture(gateway
     poll(is_told_to_wait)
 
 
-def test_a_client_has_so_many_requests_at_once(gateway: Gateway) -> None:
-    place = urlsplit(gateway.address)
+def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
     head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: digits\r\nContent-Length: 9\r\n\r\n".encode()
     with ExitStack() as stack:
         for _ in range(64):
-            client = stack.enter_context(socket.create_connection((place.hostname, place.port), 30, ("127.0.0.4", 0)))
+            client = stack.enter_context(connect(gateway, "127.0.0.4"))
             client.sendall(head)
         poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 429)
         assert ask(gateway, "GET /icon.svg", client="127.0.0.5").status == 200
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 200)
 
 
-def test_a_full_queue_becomes_advice_to_wait(gateway: Gateway) -> None:
+def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
     """More requests at once than may wait in the service, from many clients."""
-    place = urlsplit(gateway.address)
     request = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     try:
         with ExitStack() as stack:
-            clients = [
-                stack.enter_context(
-                    socket.create_connection((place.hostname, place.port), 60, (f"127.0.1.{number // 50 + 1}", 0))
-                )
-                for number in range(1500)
-            ]
+            clients = [stack.enter_context(connect(gateway, f"127.0.1.{number // 50 + 1}")) for number in range(1500)]
             for client in clients:
                 client.sendall(request)
             answers = [read(client, "POST") for client in clients]
@@ -314,10 +312,9 @@ def test_a_full_queue_becomes_advice_to_wait(gateway: Gateway) -> None:
 
 @pytest.mark.slow
 def test_slow_clients_are_cut_off(gateway: Gateway) -> None:
-    place = urlsplit(gateway.address)
     begun = time.monotonic()
     with ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection((place.hostname, place.port), 20)) for _ in range(2)]
+        clients = [stack.enter_context(connect(gateway)) for _ in range(2)]
         clients[0].sendall(b"GET / HTTP/1.1\r\nHost: dig")
         clients[1].sendall(f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n12".encode())
         for client in clients:

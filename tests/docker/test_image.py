@@ -22,7 +22,7 @@ CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 @pytest.mark.server
-def test_what_goes_into_the_image_is_enough_to_serve(tmp_path: Path) -> None:
+def test_the_files_of_the_image_are_enough_to_serve(tmp_path: Path) -> None:
     root = tmp_path / "service"
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line.startswith("!"):
@@ -76,13 +76,13 @@ def test_every_container_has_no_more_than_it_needs(name: str) -> None:
     assert container["mem_limit"]
     assert container["logging"]["options"]["max-size"]
     assert not [variable for variable in container.get("environment", {}) if "PASSWORD" in variable]
-    # Our own has a health check in the image, and its version is told.
+    # Our own image has its health check and its version.
     if name != "service":
         assert re.search(r":v?\d+\.\d+\.\d+", container["image"])
         assert container["healthcheck"]["test"]
 
 
-def test_only_the_gateway_and_the_dashboard_are_reached_and_from_this_machine() -> None:
+def test_only_gateway_and_dashboard_are_published_and_on_loopback() -> None:
     ports = {name: container["ports"] for name, container in CONTAINERS.items() if "ports" in container}
     assert set(ports) == {"gateway", "grafana"}
     for published in ports.values():
@@ -93,7 +93,7 @@ def test_only_the_gateway_and_the_dashboard_are_reached_and_from_this_machine() 
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_what_is_mounted_is_there(name: str) -> None:
+def test_every_mounted_file_exists(name: str) -> None:
     for volume in CONTAINERS[name].get("volumes", []):
         source = volume.split(":")[0]
         assert (DOCKER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]

@@ -102,7 +102,7 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_REQUESTS)
-def test_a_bad_request_gets_a_400_with_a_sentence_as_json(kind: str, service: Service) -> None:
+def test_a_bad_request_gets_a_400_with_an_error_in_json(kind: str, service: Service) -> None:
     response = requests.post(service.predictions, timeout=30, **BAD_REQUESTS[kind])
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/json"
@@ -136,7 +136,7 @@ def test_a_malformed_target_is_a_4xx(target: str, service: Service) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
-def test_a_picture_that_is_too_large_is_refused_and_the_connection_lives_on(service: Service) -> None:
+def test_a_picture_that_is_too_large_is_refused_and_the_connection_stays_open(service: Service) -> None:
     with requests.Session() as session:
         response = session.post(
             service.predictions, data=bytes(3 * service.config.max_request_bytes), headers=PNG, timeout=30
@@ -203,7 +203,7 @@ def test_pixels_in_a_tensor_are_read_as_the_net_reads_them(
     assert np.abs(np.reshape(outputs["probabilities"], (1000, 10)) - probabilities.numpy()).max() < 0.02
 
 
-def test_a_full_queue_answers_at_once_and_clearly(service: Service) -> None:
+def test_a_full_queue_answers_at_once_with_advice(service: Service) -> None:
     """Of more requests at once than may wait, each gets its digit or the advice to come back; a preflight passes."""
     port = urlsplit(service.config.inference).port
     page = service.config.page

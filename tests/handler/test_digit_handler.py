@@ -69,7 +69,7 @@ def test_a_batch_of_bad_pictures_alone_is_answered(loaded: Service) -> None:
     assert [status for status, _ in ask(loaded, {"body": b"a"}, {"body": b"b"})] == [400, 400]
 
 
-def test_a_picture_is_read_alike_alone_and_in_a_batch(loaded: Service) -> None:
+def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(loaded: Service) -> None:
     rows = [{"body": path.read_bytes()} for path in EXAMPLES.values()]
     for (_, alone), (_, together) in zip((ask(loaded, row)[0] for row in rows), ask(loaded, *rows), strict=True):
         assert alone["digit"] == together["digit"]
@@ -109,7 +109,7 @@ def base64_of(upload: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("parsed", [True, False], ids=["parsed before", "as bytes"])
-def test_many_pictures_in_one_request_are_answered_each_for_itself(parsed: bool, loaded: Service) -> None:
+def test_each_picture_of_a_request_gets_its_own_answer(parsed: bool, loaded: Service) -> None:
     instances: list[Any] = [base64_of(path.read_bytes()) for path in EXAMPLES.values()]
     instances += [base64_of(b"no picture"), {"b64": "?"}, {"b64": "ü"}, {"picture": "b64"}, "b64"]
     body = {"instances": instances}
@@ -126,7 +126,7 @@ def test_many_pictures_in_one_request_are_answered_each_for_itself(parsed: bool,
     ]
 
 
-def test_the_pictures_of_a_request_have_no_more_megapixels_than_one_may_have(loaded: Service) -> None:
+def test_the_pictures_of_a_request_share_the_megapixels_of_one(loaded: Service) -> None:
     picture = io.BytesIO()
     Image.new("L", (5000, 2000), 255).save(picture, "PNG")
     ((status, answer),) = ask(loaded, {"body": {"instances": [base64_of(picture.getvalue())] * 4}})
@@ -212,19 +212,19 @@ def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str
 EXPLAIN = {"explain": "True"}
 
 
-def test_an_explanation_shows_what_the_net_saw_and_which_ink_spoke(loaded: Service) -> None:
+def test_an_explanation_has_pixels_and_their_attribution(loaded: Service) -> None:
     for digit, path in EXAMPLES.items():
         ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
         assert status == 200
         assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency"]
         assert answer["digit"] == digit
-        pixels, spoke = np.array(answer["pixels"]), np.array(answer["saliency"])
+        pixels, attribution = np.array(answer["pixels"]), np.array(answer["saliency"])
         assert np.array_equal(pixels, read_picture(path.read_bytes())[0])
-        assert spoke.shape == (28, 28)
-        assert not spoke[pixels == 0].any()
+        assert attribution.shape == (28, 28)
+        assert not attribution[pixels == 0].any()
 
 
-def test_the_saliency_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service) -> None:
+def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service) -> None:
     pixels = torch.from_numpy(read_picture(GOOD))
     with torch.inference_mode():
         with_ink, without = loaded._entry_point.__self__.model(torch.stack([pixels, torch.zeros_like(pixels)]))
@@ -233,11 +233,11 @@ def test_the_saliency_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service)
     assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)
 
 
-def test_ink_that_speaks_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
+def test_ink_that_counts_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
     ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
-    pixels, spoke = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
+    pixels, attribution = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
     lost = []
-    for order in (np.argsort(-spoke, axis=None), np.argsort(spoke, axis=None)):
+    for order in (np.argsort(-attribution, axis=None), np.argsort(attribution, axis=None)):
         rest = pixels.copy().reshape(-1)
         rest[order[: np.count_nonzero(pixels) // 2]] = 0
         with torch.inference_mode():

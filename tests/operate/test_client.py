@@ -1,4 +1,4 @@
-"""The client sends what the handler reads, and tells a busy service from a bad picture."""
+"""The client sends what the handler reads, and distinguishes a busy service from a bad picture."""
 
 import numpy as np
 import pytest

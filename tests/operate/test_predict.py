@@ -17,12 +17,12 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of 203 pictures in sub-folders, three of them bad, and a file that is none."""
+    """A folder of 203 pictures in sub-folders, three of them bad, and a text file."""
     for digit, path in EXAMPLES.items():
-        place = tmp_path / "pictures" / f"of {digit}"
-        place.mkdir(parents=True)
+        class_folder = tmp_path / "pictures" / f"of {digit}"
+        class_folder.mkdir(parents=True)
         for copy in range(20):
-            shutil.copy(path, place / f"{copy:02}{path.suffix}")
+            shutil.copy(path, class_folder / f"{copy:02}{path.suffix}")
     for name in ("bad.png", "of 0/empty.jpg"):
         (tmp_path / "pictures" / name).write_bytes(b"no picture"[: 10 * (name == "bad.png")])
     (tmp_path / "pictures" / "large.png").write_bytes(EXAMPLES[5].read_bytes() + bytes(9_000_000))
@@ -68,7 +68,7 @@ def rows_of(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, service: Service) -> None:
+def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, service: Service) -> None:
     output = tmp_path / "digits.csv"
     run(service, folder, "--output", output)
     lines = output.read_text().splitlines(keepends=True)

@@ -82,7 +82,7 @@ def rename_model(files: dict[str, bytes]) -> None:
     ],
 )
 @pytest.mark.slow
-def test_an_archive_that_does_not_work_leaves_the_old_one_serving(
+def test_a_broken_archive_leaves_the_old_version_serving(
     change: Change, version: str, sentence: str, own: Service, built: Path, tmp_path: Path
 ) -> None:
     bad = remake(built, tmp_path, version, change)
@@ -118,7 +118,7 @@ def test_a_file_that_is_not_an_archive_is_one_sentence(content: bytes | None, ow
         (("undeploy", "9"), "no version 9"),
     ],
 )
-def test_what_cannot_be_taken_back_is_one_sentence(words: tuple[str, ...], sentence: str, own: Service) -> None:
+def test_an_impossible_rollback_or_removal_is_one_sentence(words: tuple[str, ...], sentence: str, own: Service) -> None:
     refused = manage(own, *words)
     assert refused.returncode == 1
     assert sentence in refused.stderr

