@@ -270,16 +270,6 @@ def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
     assert "No worker of the model stays alive:" in capfd.readouterr().err
 
 
-def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
-    running = start_service()
-    poll(lambda: has_two_ready_workers(running))
-    for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
-        worker.kill()
-    response = requests.post(running.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
-    assert response.json()["digit"] == 7
-    stop(running)
-
-
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
     page = service.config.page
     for path, kind in {"/": "text/html", "/page.js": "text/javascript", "/style.css": "text/css"}.items():
