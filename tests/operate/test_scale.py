@@ -14,7 +14,7 @@ import requests
 from operate.config import ROOT
 from tests.load import load
 from tests.management import manage, remake, status
-from tests.services import Service, poll, write_config
+from tests.services import EXAMPLES, Service, poll, write_config
 
 pytestmark = pytest.mark.server
 
@@ -69,6 +69,15 @@ def test_a_killed_worker_loses_no_request(own: Service) -> None:
             psutil.Process(version["workers"][0]["pid"]).kill()
             poll(lambda: [each["ready_workers"] for each in status(own)["versions"]] == [2])
     assert set(counts) == {"right"}, counts
+
+
+def test_workers_that_die_are_replaced(own: Service) -> None:
+    (version,) = status(own)["versions"]
+    for worker in version["workers"]:
+        psutil.Process(worker["pid"]).kill()
+    response = requests.post(own.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
+    assert response.json()["digit"] == 7
+    poll(lambda: [each["ready_workers"] for each in status(own)["versions"]] == [2])
 
 
 def die_of_poison(files: dict[str, bytes]) -> None:

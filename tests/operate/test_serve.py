@@ -24,10 +24,10 @@ from tests.services import EXAMPLES, Service, poll, start, stop, write_config
 pytestmark = pytest.mark.server
 
 
-def serve(config: Path, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def serve(config: Path, *options: str, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
     """Run scripts/serve that is expected to give up."""
     environment = os.environ | {"LOG_LOCATION": str(config.parent)}
-    command = [str(root / "scripts" / "serve"), "--config", str(config)]
+    command = [str(root / "scripts" / "serve"), "--config", str(config), *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -121,7 +121,7 @@ def clone(tmp_path: Path) -> Path:
 
 def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
     (clone / "model" / "digit_net.pt").unlink()
-    refused = serve(write_config(tmp_path), clone)
+    refused = serve(write_config(tmp_path), root=clone)
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "digit_net.pt is missing" in refused.stderr
@@ -130,7 +130,7 @@ def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
 def test_damaged_weights_end_the_start_with_code_3(clone: Path, tmp_path: Path) -> None:
     weights = clone / "model" / "digit_net.pt"
     weights.write_bytes(weights.read_bytes()[:5_000_000])
-    refused = serve(write_config(tmp_path), clone)
+    refused = serve(write_config(tmp_path), root=clone)
     assert refused.returncode == 3
     assert "No worker of the model stays alive: RuntimeError: PytorchStreamReader failed" in refused.stderr
     assert refused.stderr.count("\n") == 2
@@ -229,6 +229,14 @@ def test_a_signal_stops_everything(name: str, start_service: Callable[[], Servic
     assert not ready.exists()
 
 
+def test_a_ready_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    ready = tmp_path / "nowhere" / "ready"
+    refused = serve(write_config(tmp_path), "--ready-file", str(ready))
+    assert refused.returncode == 1
+    sentence = f"{ready} cannot be written: No such file or directory.\n"
+    assert refused.stderr.replace("Starting TorchServe ...\n", "") == sentence
+
+
 def test_a_torchserve_that_dies_ends_serve_with_a_sentence(start_service: Callable[[], Service]) -> None:
     running = start_service()
     java = next(child for child in psutil.Process(running.process.pid).children() if "java" in child.name())
@@ -260,16 +268,6 @@ def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
     poll(has_ended, 60)
     assert running.process.returncode == 3
     assert "No worker of the model stays alive:" in capfd.readouterr().err
-
-
-def test_workers_that_die_are_replaced(start_service: Callable[[], Service]) -> None:
-    running = start_service()
-    poll(lambda: has_two_ready_workers(running))
-    for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
-        worker.kill()
-    response = requests.post(running.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
-    assert response.json()["digit"] == 7
-    stop(running)
 
 
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
