@@ -45,9 +45,9 @@ def main() -> int:
     """Return 0 if every answer was right, 1 if one was not or nothing could be measured."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="to send (the first of MNIST's test pictures)")
-    parser.add_argument("--seconds", type=float, default=4, help="for each point and round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of all points; medians count (%(default)s)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="picture to send (MNIST's first test picture)")
+    parser.add_argument("--seconds", type=float, default=4, help="length of each measurement (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; medians count (%(default)s)")
     parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write report.md, report.html, curves and bench.json there"
     )
@@ -116,7 +116,7 @@ def measure_point(client: Client, picture: Path, digit: int, clients: int, secon
 
 
 def measure_bulk(client: Client, count: int, seconds: float) -> float:
-    """Return the pictures a second read from tensors of so many, sent by two clients."""
+    """Return how many pictures a second are read from tensors of that many, sent by two clients."""
     pixels = np.zeros((count, 28, 28), np.uint8)
     pixels[:, 4:24, 12:16] = 255
     end = time.monotonic() + seconds
@@ -153,7 +153,7 @@ def measure_size(client: Client, side: int) -> float:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what a reader must know about the machine."""
+    """Return the facts about the machine that the figures depend on."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -184,7 +184,7 @@ def describe(results: dict[str, Any]) -> list[Section]:
     curves = {"Throughput, latency, cost, memory, bulk, picture size": ("bench.png", plot(results))}
     return [
         Section("Load", f"The machine: {known}.", [tabulate(results["load"])], curves),
-        Section("Bulk", "Two clients send tensors of so many pictures, one after the other.", [bulk]),
+        Section("Bulk", "Two clients send tensors of that many pictures, one after the other.", [bulk]),
         Section("Picture size", "A lone client sends a 7 on shaded paper; medians.", [sizes]),
     ]
 

@@ -1,4 +1,4 @@
-"""The panels of the dashboard, and a picture of their curves."""
+"""Draws the panels of the dashboard as Grafana does, from the data of a Prometheus."""
 
 import json
 import math
@@ -17,22 +17,22 @@ from evaluate.figures import BLUE, GREY, INK, ORANGE, figure_style, save
 from operate.config import ROOT
 
 DASHBOARD = ROOT / "docker" / "grafana" / "digits.json"
-# Seconds over which rates are taken: a few of those between two scrapes.
+# Seconds over which rates are taken: a few scrape intervals.
 RATE_S = 5
 COLUMNS = 3
-# What fits in a line of a legend.
+# How many fit in a line of a legend.
 LEGEND_LETTERS = 68
 RED = "#b3261e"
 COLOURS = (BLUE, ORANGE, "#2f9e5b", "#7b4fb5", "#0f8b8d", "#c2528b", "#a08a00", "#5b4636", GREY, RED)
-UNITS = {"reqps": "requests/s", "cps": "a second", "ms": "ms", "percentunit": "", "short": ""}
+UNITS = {"reqps": "requests/s", "cps": "per second", "ms": "ms", "percentunit": "", "short": ""}
 
-# Curves by name, each with a value for each second, not a number where there is none.
+# Curves by name, each with a value per second, NaN where there is none.
 Curves = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: its queries, each with the legend of its series, and how Grafana is to draw them."""
+    """One panel: its queries, each with the legend of its series, and how Grafana draws them."""
 
     title: str
     kind: str
@@ -61,7 +61,7 @@ def read_panels() -> list[Panel]:
 def draw(address: str, titles: Sequence[str], start_s: int, end_s: int, events: Mapping[int, str]) -> bytes:
     """Draw the panels of these titles from the data of the Prometheus at http://host:port, as a PNG file.
 
-    The times are seconds since 1970, those of the events as well.
+    All times are seconds since 1970.
     """
     panels = {panel.title: panel for panel in read_panels()}
     rows = math.ceil(len(titles) / COLUMNS)
@@ -86,7 +86,7 @@ def draw(address: str, titles: Sequence[str], start_s: int, end_s: int, events: 
 
 
 def read_curves(address: str, panel: Panel, start_s: int, end_s: int) -> Curves:
-    """Return what a panel's queries give for each second."""
+    """Return the curves of a panel's queries."""
     curves: Curves = {}
     for expression, legend in panel.queries:
         for labels, samples in query_range(address, expression, start_s, end_s, 1):
@@ -129,7 +129,7 @@ def draw_curves(axes: Axes, panel: Panel, seconds: NDArray[np.int64], curves: Cu
     else:
         axes.set_ylabel(UNITS[panel.style["unit"]])
     if "thresholds" in panel.style:
-        # It shows where the curves come near it, and does not make them small.
+        # The scale stays that of the curves: a threshold far above would flatten them.
         axes.set_ylim(axes.get_ylim())
         axes.axhline(panel.style["thresholds"]["steps"][1]["value"], color=RED, linewidth=1)
     add_legend(axes, panel.title)
@@ -160,7 +160,7 @@ def draw_states(axes: Axes, panel: Panel, seconds: NDArray[np.int64], curves: Cu
 
 
 def add_legend(axes: Axes, title: str) -> None:
-    """Write the title, and below it what each colour is."""
+    """Write the title and, below it, what each colour means."""
     names = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     columns = LEGEND_LETTERS // max(len(name) + 3 for name in ["", *names])
     legend = axes.legend(

@@ -17,7 +17,7 @@ PAUSE_S = 0.01
 
 
 def run_wrk(script: str, client: Client, clients: int, seconds: float, **environment: str) -> str:
-    """Run that many clients by a Lua script of this folder; return what wrk prints. Raises ServiceError."""
+    """Run wrk with a Lua script of this folder and that many clients; return what it prints. Raises ServiceError."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     command += ["-s", str(Path(__file__).with_name(script)), client.inference + client.predictions]
     run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -39,7 +39,7 @@ def send_in_turn(address: str, mixture: Sequence[Request]) -> Iterator[None]:
                 try:
                     session.post(address + path, data=body, headers=headers, timeout=30)
                 except requests.RequestException:
-                    # Such as a connection that is closed while a body that is too large is being sent.
+                    # For example, the server closes the connection while it receives a body that is too large.
                     continue
 
     sender = threading.Thread(target=send)

@@ -1,4 +1,4 @@
-"""A Prometheus that watches one service by the rules of docker/prometheus, and queries to it."""
+"""Runs a Prometheus that watches one service by the rules of docker/prometheus, and queries it."""
 
 import subprocess
 import time
@@ -25,9 +25,9 @@ class PrometheusError(OperatorError):
 
 @contextmanager
 def run_prometheus(target: str, folder: Path, port: int) -> Iterator[str]:
-    """Watch the metrics at host:port each second while the context lasts; yield Prometheus' http://host:port.
+    """Watch the metrics at host:port each second while the context lasts; yield Prometheus's http://host:port.
 
-    All but the target and the interval is as shipped. Raises PrometheusError if it does not start.
+    Everything but the target and the interval is as shipped. Raises PrometheusError if it does not start.
     """
     config = (SHIPPED / "prometheus.yml").read_text()
     for shipped, ours in {"service:8082": target, "15s": "1s", "alerts.yml": str(SHIPPED / "alerts.yml")}.items():
@@ -48,15 +48,15 @@ def run_prometheus(target: str, folder: Path, port: int) -> Iterator[str]:
 
 
 def wait_until_ready(address: str, prometheus: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Return when the service was scraped once. Raises PrometheusError."""
+    """Return when Prometheus has scraped the service once. Raises PrometheusError."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and prometheus.poll() is None:
-        # It refuses connections at first, and then says in plain text that it is not ready.
+        # It refuses connections at first, then answers in plain text until it is ready.
         with suppress(requests.ConnectionError, requests.JSONDecodeError):
             if query(address, "up == 1"):
                 return
         time.sleep(POLL_S)
-    raise PrometheusError(f"Prometheus did not get any metrics; {log} says why.")
+    raise PrometheusError(f"Prometheus got no metrics; {log} says why.")
 
 
 def query(address: str, expression: str) -> list[tuple[dict[str, str], float]]:
@@ -74,10 +74,10 @@ def query_range(address: str, expression: str, start_s: float, end_s: float, ste
 
 
 def get(address: str, endpoint: str, **parameters: str | float) -> dict[str, Any]:
-    """Return the data that Prometheus' HTTP API gives. Raises PrometheusError for an error and for a warning."""
+    """Return the data of an answer of Prometheus's HTTP API. Raises PrometheusError for an error or a warning."""
     response = requests.get(f"{address}/api/v1/{endpoint}", params=parameters, timeout=30)
     answer = response.json()
     if answer["status"] != "success" or answer.get("warnings"):
-        raise PrometheusError(f"Prometheus answers to {parameters}: {answer.get('error') or answer['warnings']}.")
+        raise PrometheusError(f"Prometheus answered {parameters} with: {answer.get('error') or answer['warnings']}.")
     data: dict[str, Any] = answer["data"]
     return data

@@ -1,4 +1,4 @@
-"""Put a service of our own through what an operator meets, watched by Prometheus, and draw the dashboard.
+"""Stage what an operator meets on a service of its own while Prometheus watches, and draw the dashboard.
 
 It takes four minutes: rising load, one more worker, broken uploads, pictures without a digit, killed workers, a full
 queue. The curves are those of the dashboard's own queries.
@@ -33,7 +33,7 @@ PANELS = (
     *("Workers", "Queue", "Requests in a batch"),
 )
 DRAWN = ROOT / "docs" / "dashboard.png"
-# Before the first event and after the last.
+# Time before the first event and after the last.
 MARGIN_S = 15
 
 
@@ -76,7 +76,7 @@ def find_free_port() -> int:
 
 
 def rehearse(client: Client, service: psutil.Process, folder: Path) -> dict[int, str]:
-    """Put the service through what an operator meets; return each event by its second since 1970."""
+    """Stage what an operator meets; return each event by its second since 1970."""
     pixels = read_test()[0][:, 0].numpy()
     good, bad = make_good(client, pixels[:1000]), list(make_bad(client).values())
     odd = [
@@ -93,7 +93,7 @@ def rehearse(client: Client, service: psutil.Process, folder: Path) -> dict[int,
         print(f"{event} ...", flush=True)
         events[int(time.time())] = event
 
-    # Some requests of every kind come all the time.
+    # Requests of every kind keep coming throughout.
     with send_in_turn(client.inference, good), send_in_turn(client.inference, good[::-1]):
         time.sleep(MARGIN_S)
         record("load rises")
@@ -110,7 +110,7 @@ def rehearse(client: Client, service: psutil.Process, folder: Path) -> dict[int,
             time.sleep(20)
         record("two of three workers killed, twice")
         for _ in range(2):
-            # As a lack of memory does.
+            # As the kernel does when memory runs out.
             for worker in find_workers(service.children(recursive=True))[:2]:
                 worker.kill()
             load(32, 15)
@@ -122,7 +122,7 @@ def rehearse(client: Client, service: psutil.Process, folder: Path) -> dict[int,
 
 
 def print_alerts(prometheus: str, start_s: int, end_s: int) -> None:
-    """Print which alerts there were, and when."""
+    """Print which alerts were pending or firing, and when."""
     for labels, samples in query_range(prometheus, "ALERTS", start_s, end_s, 1):
         times = f"{samples[0][0] - start_s:.0f} to {samples[-1][0] - start_s:.0f} s"
         print(f"{labels['alertname']}: {labels['alertstate']} from {times}")

@@ -17,19 +17,17 @@ POLL_S = 0.1
 
 @contextmanager
 def ensure_service(client: Client) -> Iterator[None]:
-    """Have a service at the client's address: the one that runs there, or one of our own. Raises ServiceError."""
-    if client.is_running():
+    """Start the configured service while the context lasts, if it does not run already. Raises ServiceError."""
+    if client.inference != client.config.inference or client.is_running():
         yield
-        return
-    if client.inference != client.config.inference:
-        raise ServiceError(f"No service answers at {client.inference}: start it with scripts/serve.")
-    with run_service(client.config):
-        yield
+    else:
+        with run_service(client.config):
+            yield
 
 
 @contextmanager
 def run_service(config: Config) -> Iterator[psutil.Process]:
-    """Have a service of our own while the context lasts. Raises ServiceError."""
+    """Run scripts/serve while the context lasts; yield its process. Raises ServiceError."""
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready"
         command: list[str | Path] = [ROOT / "scripts" / "serve", "--config", config.path, "--ready-file", ready]
@@ -54,7 +52,7 @@ def find_processes() -> list[psutil.Process]:
 
 
 def find_workers(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those processes that read pictures."""
+    """Return the processes that are workers."""
     return [each for each in processes if any("model_service_worker" in word for word in each.cmdline())]
 
 

@@ -1,4 +1,4 @@
-"""Requests of every kind: those that the service answers with digits, and those that it refuses."""
+"""Makes requests of every kind: those that the service answers with digits, and those that it refuses."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from evaluate.pictures import png
 from operate.client import Body, Client, encode_picture, encode_v1, encode_v2
 
-# A path of the inference API, and what is POSTed to it.
+# A path of the inference API, and the body that is POSTed to it.
 Request = tuple[str, Body]
 
 
 def make_good(client: Client, pixels: NDArray[np.uint8]) -> list[Request]:
-    """Return requests for the digits of (n, 28, 28) uint8 MNIST pixels: most with one, some with ten of them."""
+    """Return requests for the digits of (n, 28, 28) uint8 MNIST pixels: most hold one, some ten."""
     files = [png(picture) for picture in pixels]
     tens = [slice(start, start + 10) for start in range(0, len(files), 50)]
     return [

@@ -24,7 +24,7 @@ class Request:
     """The (1, 28, 28) uint8 pixels of each of a request's pictures, or why it is refused."""
 
     pictures: list[Pixels | BadImage]
-    # "" for one picture that was sent as it is, "v1" or "v2" for KServe's protocols.
+    # "" for one picture sent as a file, "v1" or "v2" for KServe's protocols.
     protocol: str = ""
     id: str = ""
 
@@ -32,7 +32,7 @@ class Request:
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
     try:
-        upload = upload_of(row)
+        upload = extract_upload(row)
         if isinstance(upload, dict):
             return read_kserve(upload, b"")
         if upload.lstrip()[:1] == b"{":
@@ -54,7 +54,7 @@ def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
     return read_kserve(message, upload[end:])
 
 
-def upload_of(row: Row) -> bytes | dict[str, Any]:
+def extract_upload(row: Row) -> bytes | dict[str, Any]:
     """Return the bytes of the one upload that a request carries, or its JSON object if TorchServe parsed it.
 
     Raises BadImage for a request of another kind.
@@ -78,7 +78,7 @@ def read_kserve(message: dict[str, Any], binary: bytes) -> Request:
         return Request(read_instances(message["instances"]), "v1")
     if isinstance(message.get("inputs"), list):
         if len(message["inputs"]) != 1 or not isinstance(message["inputs"][0], dict):
-            raise BadImage("The request must have one input: UINT8 pixels of the shape [n, 28, 28].")
+            raise BadImage("The request must have one input: UINT8 pixels of shape [n, 28, 28].")
         tensor = read_tensor(message["inputs"][0], binary)
         inked = tensor.reshape(len(tensor), -1).max(1)
         pictures: list[Pixels | BadImage] = [
@@ -151,7 +151,7 @@ def flatten(data: Any) -> list[Any]:  # noqa: ANN401
 def write_response(request: Request, answers: list[Answer | BadImage], model: dict[str, str]) -> bytes:
     """Return the JSON of a request's answers in its protocol; a bad picture has an "error".
 
-    model is that of the archive's manifest.
+    model is the entry "model" of the archive's manifest.
     """
     if request.protocol == "v2":
         named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}

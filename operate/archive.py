@@ -17,7 +17,7 @@ from operate.config import ROOT, OperatorError, read_config
 
 WEIGHTS = ROOT / "model" / "digit_net.pt"
 MANIFEST = "MAR-INF/MANIFEST.json"
-# TorchServe wants a date; a real one would make every archive different.
+# TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
 
 
@@ -32,11 +32,11 @@ def build(model_store: Path, model: str) -> Path:
     """
     if not WEIGHTS.is_file():
         raise ArchiveError(f"{WEIGHTS} is missing: restore it with git checkout, or make it with scripts/train.")
-    # The net and the handler have options of their own.
+    # The net and the handler are passed by options of their own.
     modules = {path for room in ("handler", "model") for path in (ROOT / room).glob("*.py")}
     modules -= {ROOT / "model" / "digit_net.py", ROOT / "handler" / "digit_handler.py"}
     command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
-    command += ["--model-name", model, "--version", str(checkout_version())]
+    command += ["--model-name", model, "--version", str(read_checkout_version())]
     command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
     command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
     command += ["--extra-files", ",".join(map(str, modules))]
@@ -64,8 +64,8 @@ def build(model_store: Path, model: str) -> Path:
     return archive
 
 
-def checkout_version() -> Version:
-    """Return the version of an archive built here: that of pyproject.toml."""
+def read_checkout_version() -> Version:
+    """Return the version in pyproject.toml, which an archive built here gets."""
     return Version(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 

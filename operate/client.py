@@ -1,4 +1,4 @@
-"""One client for all that talks to a service: predictions in each protocol, and the management of versions."""
+"""The one client of a service: asks for predictions in each protocol and manages versions."""
 
 import base64
 import json
@@ -15,10 +15,10 @@ from operate.config import Config, OperatorError
 from operate.tokens import TokenAuth
 
 TIMEOUT_S = 30
-# The management API answers a change of workers when they have finished the requests in their hands.
+# The management API answers a change of workers once they have finished their current requests.
 MANAGEMENT_TIMEOUT_S = 90
 CONNECTIONS = 64
-# Pauses before a busy service is asked again.
+# Pauses between attempts while the service is busy.
 WAITS_S = (0.5, 1, 2, 4, 8)
 
 # A body of a request and its headers.
@@ -37,12 +37,12 @@ class ServiceError(OperatorError):
 
     @property
     def is_client_error(self) -> bool:
-        """Whether the request is to blame, not the service."""
+        """Whether the fault is in the request, not in the service."""
         return self.status // 100 == 4 and not self.is_busy
 
     @property
     def is_busy(self) -> bool:
-        """Whether the service, or the gateway in front of it, had too much to do."""
+        """Whether the service, or the gateway in front of it, was too busy to answer."""
         return self.status in (requests.codes.service_unavailable, requests.codes.too_many_requests)
 
 
@@ -77,7 +77,7 @@ class Client:
         self.session = requests.Session()
         self.session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
         if not url:
-            # A proxy in the environment has no part in what this machine says to itself.
+            # Requests to this machine bypass a proxy set in the environment.
             self.session.trust_env = False
             if config.needs_tokens:
                 self.session.auth = TokenAuth(config.management)
@@ -89,7 +89,7 @@ class Client:
 
     @property
     def explanations(self) -> str:
-        """The path that takes one picture and also says why."""
+        """The path that takes one picture and adds the attribution to its answer."""
         return f"/explanations/{self.config.model}"
 
     @property
@@ -103,18 +103,18 @@ class Client:
         return f"/v2/models/{self.config.model}/infer"
 
     def predict(self, picture: bytes, version: str = "") -> dict[str, Any]:
-        """Have a picture file read by a version of the model, or by the default one. Raises ServiceError.
+        """Read a picture file with a version of the model, or with the default one. Raises ServiceError.
 
         The answer has digit (0..9), confidence (0..1), certain (bool) and probabilities (ten, 0..1).
         """
         return self.post(f"{self.predictions}/{version}".rstrip("/"), encode_picture(picture))
 
     def predict_many(self, pictures: Iterable[bytes]) -> list[dict[str, Any]]:
-        """Have picture files read in one request; return an answer, or {"error"}, for each. Raises ServiceError."""
+        """Read picture files in one request; return an answer, or {"error"}, for each. Raises ServiceError."""
         return self.post(self.v1, encode_v1(pictures))["predictions"]
 
     def infer(self, pixels: NDArray[np.uint8]) -> dict[str, list[Any]]:
-        """Have (n, 28, 28) uint8 pixels read in one request; return each output's data. Raises ServiceError."""
+        """Read (n, 28, 28) uint8 pixels in one request; return each output's data. Raises ServiceError."""
         answer = self.post(self.v2, encode_v2(pixels))
         return {output["name"]: output["data"] for output in answer["outputs"]}
 
@@ -151,15 +151,15 @@ class Client:
         self.manage("PUT", path, min_worker=min_workers, max_worker=max_workers)
 
     def set_default(self, version: str) -> None:
-        """Let a version answer the requests that name none. Raises ServiceError."""
+        """Make a version answer the requests that name none. Raises ServiceError."""
         self.manage("PUT", f"/{version}/set-default")
 
     def unregister(self, version: str) -> None:
-        """End a version once it has answered its requests. Raises ServiceError."""
+        """Remove a version once it has answered its requests. Raises ServiceError."""
         self.manage("DELETE", f"/{version}")
 
     def manage(self, method: str, path: str = "", **parameters: int) -> Any:  # noqa: ANN401
-        """Send a request about the model, or for a path below it, to the management API. Raises ServiceError."""
+        """Send a request for the model, or for a path below it, to the management API. Raises ServiceError."""
         whole = f"/models/{self.config.model}{path}"
         return self.send(method, self.config.management, whole, MANAGEMENT_TIMEOUT_S, params=parameters)
 
@@ -170,11 +170,11 @@ class Client:
         except requests.ConnectionError as cause:
             raise ServiceError(f"No service answers at {address}: start it with scripts/serve.") from cause
         except requests.Timeout as cause:
-            raise ServiceError(f"The service at {address} gave no answer in {timeout_s:g} s.") from cause
+            raise ServiceError(f"The service at {address} did not answer within {timeout_s:g} s.") from cause
         except requests.RequestException as cause:
             raise ServiceError(f"{address} cannot be reached: {cause}.") from cause
         if response.status_code == requests.codes.request_entity_too_large:
-            sentence = f"The request has {len(arguments.get('data', b''))} bytes, more than the service takes."
+            sentence = f"The request has {len(arguments.get('data', b''))} bytes, more than the service accepts."
             raise ServiceError(sentence, response.status_code)
         try:
             answer = response.json()
@@ -187,7 +187,7 @@ class Client:
 
 
 def retry_while_busy(call: Callable[[], Result]) -> Result:
-    """Return what a call to the service returns, repeating it while the service is busy. Raises ServiceError."""
+    """Call the service, again while it is busy, and return the result. Raises ServiceError."""
     for wait in WAITS_S:
         try:
             return call()

@@ -11,7 +11,7 @@ CONFIG = ROOT / "config.properties"
 class OperatorError(Exception):
     """What stops an operation, as one sentence for the person who runs it."""
 
-    # Of the program that fails with it.
+    # What the program that fails with it exits with.
     exit_code = 1
 
 
@@ -65,12 +65,12 @@ class Config:
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether TorchServe asks for its tokens."""
+        """Whether TorchServe requires its tokens."""
         return self.values.get("disable_token_authorization") != "true"
 
 
 def read_config(path: Path = CONFIG) -> Config:
-    """Read a .properties file. Raises OperatorError if that is impossible."""
+    """Read a .properties file. Raises OperatorError if it cannot be read."""
     try:
         lines = path.read_text().splitlines()
     except OSError as cause:

@@ -1,4 +1,4 @@
-"""The shipped pictures, one of each digit: every working service reads them right."""
+"""The shipped pictures, one per digit, which every working service reads correctly."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Show, scale, roll out and roll back the versions of the running service; no request is lost.
+"""Show, scale, roll out and roll back the versions of the running service without losing a request.
 
-It talks to the management API and the model store of a service on this machine, with or without tokens.
+It uses the management API and the model store of a service on this machine, with or without tokens.
 """
 
 import argparse
@@ -20,23 +20,23 @@ from operate.rollout import Rollout, scale
 
 
 def main() -> int:
-    """Do what is asked; return 0 if that was done and the service reads pictures, 1 with a sentence if not."""
+    """Run the command; return 0 if it succeeded and the service reads pictures, 1 with a sentence if not."""
     parser = argparse.ArgumentParser(prog="scripts/manage", description=__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG, help="TorchServe's configuration (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("status", help="versions, workers, queue, and whether a picture is read right")
+    commands.add_parser("status", help="versions, workers, queue, and whether a picture is read correctly")
     scaling = commands.add_parser("scale", help="change how many workers the default version has")
-    scaling.add_argument("--min", type=int, required=True, help="workers to run at least: that many are started")
-    scaling.add_argument("--max", type=int, help="workers to run at most: surplus ones are ended (--min)")
+    scaling.add_argument("--min", type=int, required=True, help="fewest workers to run: missing ones are started")
+    scaling.add_argument("--max", type=int, help="most workers to run: surplus ones are ended (--min)")
     scaling.add_argument("--wait", action="store_true", help="return when they are ready and have read a picture")
-    deploying = commands.add_parser("deploy", help="let another version serve, if it reads the shipped pictures right")
-    deploying.add_argument("archive", type=Path, metavar="FILE.mar", help="as scripts/archive makes it")
-    commands.add_parser("rollback", help="let the version serve that served before")
-    removing = commands.add_parser("undeploy", help="remove a version that does not serve")
+    deploying = commands.add_parser("deploy", help="switch to another version, if it reads the shipped pictures")
+    deploying.add_argument("archive", type=Path, metavar="FILE.mar", help="made by scripts/archive")
+    commands.add_parser("rollback", help="switch back to the previous version")
+    removing = commands.add_parser("undeploy", help="remove a version that is not serving")
     removing.add_argument("version")
     options = parser.parse_args()
-    # An interrupted change is taken back.
+    # Like Ctrl-C, SIGTERM raises KeyboardInterrupt, so that an unfinished change is undone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         client = Client(read_config(options.config))
@@ -51,7 +51,7 @@ def main() -> int:
                     rollout.roll_back()
                 else:
                     rollout.undeploy(options.version)
-        found = status(client, rollout)
+        found = read_status(client, rollout)
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
@@ -62,8 +62,8 @@ def main() -> int:
     return 0 if found["ready"] else 1
 
 
-def status(client: Client, rollout: Rollout) -> dict[str, Any]:
-    """Return the state of the service; it is ready if it reads a shipped picture right."""
+def read_status(client: Client, rollout: Rollout) -> dict[str, Any]:
+    """Return the state of the service; it is ready if it reads a shipped picture correctly."""
     default, versions = client.list_versions()
     found: dict[str, Any] = {
         "model": client.config.model,
@@ -89,7 +89,7 @@ def describe(version: str, described: Description) -> dict[str, Any]:
             "id": worker["id"],
             "pid": worker["pid"],
             "status": worker["status"],
-            "memory_mb": memory_mb(worker["pid"]),
+            "memory_mb": measure_memory_mb(worker["pid"]),
             "started": worker["startTime"],
         }
         for worker in described["workers"]
@@ -105,7 +105,7 @@ def describe(version: str, described: Description) -> dict[str, Any]:
     }
 
 
-def memory_mb(pid: int) -> float | None:
+def measure_memory_mb(pid: int) -> float | None:
     """Return a process's share of memory (PSS) in MB, if it is visible from here."""
     with suppress(psutil.Error, ValueError):
         return round(psutil.Process(pid).memory_full_info().pss / 1e6, 1)
@@ -129,10 +129,10 @@ def format_status(found: dict[str, Any]) -> str:
     else:
         result = f"Not ready: {found['problem']}"
     archives = f"To roll back to: {', '.join(found['archives']) or 'nothing'}."
-    return "\n\n".join([columns(versions), columns(workers), archives + "\n" + result])
+    return "\n\n".join([align(versions), align(workers), archives + "\n" + result])
 
 
-def columns(rows: list[list[str]]) -> str:
+def align(rows: list[list[str]]) -> str:
     """Return rows of text as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

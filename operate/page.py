@@ -1,4 +1,4 @@
-"""The page: the files of web/, and what its scripts must know of the service."""
+"""Serves the page: the files of web/, and config.json, which describes the service to its scripts."""
 
 import http.server
 import json
@@ -16,9 +16,9 @@ from operate.config import ROOT, Config
 @contextmanager
 def serve_page(config: Config) -> Iterator[None]:
     """Serve the page at the configured origin, from a thread, while the context lasts."""
-    place = urlsplit(config.page)
+    address = urlsplit(config.page)
     handler = partial(PageHandler, directory=str(ROOT / "web"), config=config)
-    with http.server.ThreadingHTTPServer((place.hostname or "", place.port or 80), handler) as server:
+    with http.server.ThreadingHTTPServer((address.hostname or "", address.port or 80), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield
@@ -37,7 +37,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def do_GET(self) -> None:
-        """Answer with a file; a browser that came by another name (localhost) is sent to the configured one."""
+        """Answer with a file, or redirect a browser that uses another host name (localhost) to the configured one."""
         if self.headers.get("Host") != urlsplit(self.config.page).netloc:
             self.send_response(http.HTTPStatus.TEMPORARY_REDIRECT)
             self.send_header("Location", self.config.page + "/")
@@ -59,7 +59,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
     def list_directory(self, path: str | os.PathLike[str]) -> None:  # noqa: ARG002
-        """Show no listings."""
+        """Refuse to list a folder."""
         self.send_error(http.HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:
@@ -74,4 +74,4 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Keep the terminal for what matters."""
+        """Print nothing: the terminal is for what matters."""

@@ -1,4 +1,4 @@
-"""Read the digit in each picture file, and in those of whole folders, with the running service."""
+"""Read the digit in each picture file, and in those of folders, with the running service."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table
 from operate.tables import SUFFIXES as TABLE_SUFFIXES
 
-# Requests in flight, and what one holds at most. A larger file goes alone.
+# Requests in flight, and the most that one holds. A larger file is sent alone.
 REQUESTS = 6
 FILES, FILE_BYTES = 64, 2_000_000
 
@@ -69,7 +69,7 @@ def print_rows(files: list[Path], client: Client) -> int:
 
 
 def write_table(output: Path, files: list[Path], client: Client) -> int:
-    """Append the files that a table lacks; return how many were not read. Raises OperatorError."""
+    """Append the answers that a table lacks; return how many files were not read. Raises OperatorError."""
     failures = 0
     with open_table(output) as (known, append):
         missing = [path for path in files if str(path) not in known]
@@ -126,7 +126,7 @@ def read_group(group: list[Path], client: Client) -> list[Row]:
         answers = retry_while_busy(partial(client.predict_many, uploads.values()))
         rows |= {path: make_row(path, answer) for path, answer in zip(uploads, answers, strict=True)}
     for path, upload in uploads.items():
-        # The pictures of a request share its limits: alone, one may be read, or else its error is its own.
+        # The pictures of a request share its limits; sent alone, one is read or gets an error of its own.
         if path not in rows or rows[path]["error"]:
             try:
                 rows[path] = make_row(path, retry_while_busy(partial(client.predict, upload)))

@@ -1,4 +1,4 @@
-"""Whether a version is ready: its workers have loaded the model, and it reads the shipped pictures right."""
+"""Checks whether a version is ready: its workers have loaded the model, and it reads the shipped pictures."""
 
 import re
 import time
@@ -13,17 +13,17 @@ from operate.client import Client, Description, ServiceError, retry_while_busy
 from operate.config import log_folder
 from operate.examples import list_examples
 
-# For a worker to load the model.
+# Within which a worker must have loaded the model.
 LOAD_TIMEOUT_S = 120
 POLL_S = 0.1
-# How often each shipped picture is read to warm up: so often that every worker is warm.
+# Readings of each shipped picture that warm up every worker.
 WARM_UP = 30
 
 
 def wait_for_workers(
     list_workers: Callable[[], list[Description]], count: int, on_change: Callable[[int], None] = lambda _ready: None
 ) -> None:
-    """Return when that many workers are ready; report how many are, whenever that changes. Raises ServiceError."""
+    """Return when that many workers are ready, passing each new number to on_change. Raises ServiceError."""
     start, deadline = datetime.now(), time.monotonic() + LOAD_TIMEOUT_S
     processes: dict[str, set[int]] = {}
     reported = -1
@@ -46,11 +46,11 @@ def wait_for_workers(
 
 
 def find_last_error(since: datetime) -> str:
-    """Return the last error that a worker has logged since then, or where it would be."""
+    """Return the last error that a worker has logged since then, or where to look for it."""
     file = log_folder() / "model.log"
     with suppress(OSError):
         lines = file.read_text(errors="replace")[-100_000:].splitlines()
-        # TorchServe's own error, which says nothing, follows the one that does.
+        # TorchServe's own error, which explains nothing, follows the one that does.
         error = re.compile(r" - ((?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown).*)")
         found = [match[1] for line in lines if line >= since.isoformat() and (match := error.search(line))]
         if found:
@@ -61,9 +61,9 @@ def find_last_error(since: datetime) -> str:
 def check_examples(
     client: Client, version: str = "", times: int = 1, digits: Iterable[int] = tuple(range(10))
 ) -> float:
-    """Have shipped pictures read by a version, or by the default one; return the median time in ms.
+    """Read shipped pictures with a version, or with the default one; return the median time in ms.
 
-    More than once means many at a time, so that every worker reads some.
+    Many are sent at once, so that with enough times every worker reads some.
     Raises ServiceError if one is read wrong or not at all.
     """
     examples = list_examples()
@@ -74,7 +74,7 @@ def check_examples(
         answer = retry_while_busy(partial(client.predict, contents[digit], version))
         if answer.get("digit") != digit:
             found = answer.get("digit")
-            raise ServiceError(f"{examples[digit].name} was read as {found}: weights and code do not fit.")
+            raise ServiceError(f"{examples[digit].name} was read as {found}: weights and code do not match.")
         return 1000 * (time.monotonic() - start)
 
     with ThreadPoolExecutor(8) as clients:

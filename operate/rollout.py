@@ -1,4 +1,4 @@
-"""Change which version serves, without losing a request; a change that fails is taken back."""
+"""Changes which version serves without losing a request; a change that fails is undone."""
 
 import fcntl
 import os
@@ -15,12 +15,12 @@ from operate.config import OperatorError
 from operate.examples import list_examples
 from operate.readiness import WARM_UP, check_examples, wait_for_workers
 
-# One worker per core is the most that makes the service faster; more only take memory.
+# The limit. More than one per core only takes memory.
 WORKERS_PER_CORE = 4
 
 
 def report(sentence: str) -> None:
-    """Print how far the work is, apart from its result."""
+    """Print progress on standard error, apart from the result."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -63,12 +63,12 @@ class Rollout:
         self.serving = self.store / f"{self.model}.mar"
 
     def list_archives(self) -> list[Path]:
-        """Return the archives that do not serve, the one to roll back to first."""
+        """Return the archives that are not serving, the one to roll back to first."""
         return sorted(self.store.glob(f"{self.model}-*.mar"), key=lambda file: file.stat().st_mtime, reverse=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Raise OperatorError if somebody else changes versions at the same time."""
+        """Keep other changes of versions out while the context lasts. Raises OperatorError if one is under way."""
         try:
             file = (self.store / ".rollout").open("w")
         except OSError as cause:
@@ -81,11 +81,11 @@ class Rollout:
             yield
 
     def deploy(self, archive: Path) -> None:
-        """Let an archive serve in place of the default version, which goes on serving if anything fails."""
+        """Switch from the default version to an archive's; the default one keeps serving if anything fails."""
         version = str(read_version(archive, self.model))
         default, versions = self.client.list_versions()
         if version in versions:
-            raise OperatorError(f"Version {version} is already there: give the new archive another one.")
+            raise OperatorError(f"Version {version} is already registered: give the new archive another version.")
         before = versions[default]
         with ExitStack() as undo:
             file = self.store_archive(archive, version, undo)
@@ -123,17 +123,17 @@ class Rollout:
         return file
 
     def keep(self, retired: str, deployed: Path) -> None:
-        """Let the next start load what was deployed, and keep the retired version to roll back to."""
+        """Make the next start load what was deployed, and keep the retired version to roll back to."""
         kept = self.store / f"{self.model}-{retired}.mar"
         try:
             if self.serving.exists() and str(read_version(self.serving, self.model)) == retired:
                 self.serving.replace(kept)
-                # The most recent one is the one to roll back to.
+                # The first of list_archives, by this time, is the one to roll back to.
                 os.utime(kept)
             deployed.replace(self.serving)
         except OSError as cause:
             raise OperatorError(
-                f"{self.store} cannot be written: {cause.strerror}; the next start loads {retired}."
+                f"{self.store} cannot be written: {cause.strerror}; the next start will load {retired}."
             ) from cause
 
     def withdraw(self, version: str) -> None:
@@ -142,18 +142,18 @@ class Rollout:
             self.client.unregister(version)
 
     def roll_back(self) -> None:
-        """Let the version serve that served before."""
+        """Switch back to the previous version."""
         archives = self.list_archives()
         if not archives:
             raise OperatorError(f"{self.store} holds no other version to roll back to.")
         self.deploy(archives[0])
 
     def undeploy(self, version: str) -> None:
-        """Remove a version that does not serve."""
+        """Remove a version that is not serving."""
         default, versions = self.client.list_versions()
         file = self.store / f"{self.model}-{version}.mar"
         if version == default:
-            raise OperatorError(f"Version {version} serves: deploy another one, or roll back first.")
+            raise OperatorError(f"Version {version} is serving: deploy another one, or roll back first.")
         if version not in versions and not file.exists():
             raise OperatorError(f"There is no version {version}.")
         if version in versions:

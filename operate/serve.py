@@ -1,4 +1,4 @@
-"""Start TorchServe and the page, print their addresses once digits are read right, stop both on Ctrl-C or SIGTERM."""
+"""Start TorchServe and the page, print their addresses once digits are read correctly, stop both on a signal."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from operate.archive import ArchiveError, build, checkout_version, read_version
+from operate.archive import ArchiveError, build, read_checkout_version, read_version
 from operate.client import Client
 from operate.config import CONFIG, Config, OperatorError, read_config
 from operate.examples import list_examples
@@ -22,15 +22,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """Somebody asked the service to stop."""
+    """A signal asked the service to stop."""
 
 
 def main() -> int:
-    """Serve until stopped; return 0 then, or if it fails 3 when no worker stays alive and 1 otherwise."""
+    """Serve until stopped and return 0, or 3 if no worker stays alive and 1 after any other failure."""
     parser = argparse.ArgumentParser(prog="scripts/serve", description=__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG, help="TorchServe's configuration (%(default)s)")
     parser.add_argument(
-        "--ready-file", type=Path, metavar="FILE", help="created once digits are read right, removed at the end"
+        "--ready-file", type=Path, metavar="FILE", help="created once digits are read correctly, removed at the end"
     )
     options = parser.parse_args()
     for name in SIGNALS:
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
-    """Interrupt the main thread, once: a second Ctrl-C must not interrupt the stopping."""
+    """Interrupt the main thread, once: a second Ctrl-C must not interrupt the shutdown."""
     for name in SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     raise Stopped
@@ -84,9 +84,9 @@ def provide_archive(config: Config) -> None:
     deployed = config.model_store / f"{config.model}.mar"
     if deployed.exists():
         try:
-            version, built = read_version(deployed, config.model), checkout_version()
+            version, built = read_version(deployed, config.model), read_checkout_version()
         except ArchiveError as error:
-            print(f"{error} It is rebuilt.", file=sys.stderr)
+            print(f"{error} Rebuilding it.", file=sys.stderr)
         else:
             if version > built:
                 print(f"Serving {version}, which was deployed; the checkout has {built}.", file=sys.stderr)
@@ -104,22 +104,22 @@ def check_addresses(config: Config) -> None:
         for name in names:
             try:
                 url = urlsplit(config.values.get(name, ""))
-                place = url.hostname, url.port
+                host, port = url.hostname, url.port
             except ValueError:
-                place = None, None
-            if not all(place):
+                host, port = None, None
+            if not host or not port:
                 raise OperatorError(f"{name} in {config.path} must be an address such as http://127.0.0.1:8080.")
             listener = taken.enter_context(socket.socket())
-            # As the servers themselves do: a port that was just given up is free.
+            # As the servers do: a port that was just released counts as free.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind(place)
+                listener.bind((host, port))
                 listener.listen()
             except OSError as cause:
                 if Client(config).is_running():
                     sentence = f"The service is already running: try {config.page or config.inference}."
                 else:
-                    sentence = f"{place[0]}:{place[1]} cannot be used ({cause.strerror}): stop what uses it, "
+                    sentence = f"{host}:{port} cannot be used ({cause.strerror}): stop what uses it, "
                     sentence += f"or change {name} in config.properties."
                 raise OperatorError(sentence) from cause
 

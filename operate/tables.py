@@ -1,4 +1,4 @@
-"""Tables of answers as CSV, JSON Lines or Parquet, which an interrupted run continues."""
+"""Tables of answers as CSV, JSON Lines or Parquet, in which an interrupted run can resume."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @contextmanager
 def open_table(output: Path) -> Iterator[tuple[set[str], Callable[[Row], None]]]:
-    """Yield the files that a table already has, and what appends a row to it. Raises OperatorError."""
+    """Yield the files that a table already has, and a function that appends a row. Raises OperatorError."""
     # Parquet cannot be appended to: it is written from JSON Lines at the end.
     is_parquet = output.suffix == ".parquet"
     table = output.with_suffix(".parquet.part") if is_parquet else output
@@ -33,15 +33,15 @@ def open_table(output: Path) -> Iterator[tuple[set[str], Callable[[Row], None]]]
             # The last line may be unfinished.
             os.truncate(table, len(read_finished_lines(table).encode()))
         with table.open("a", newline="") as stream:
-            yield known, append_to(stream, table.suffix)
+            yield known, make_writer(stream, table.suffix)
         if is_parquet:
             write_parquet(table, output)
     except OSError as cause:
         raise OperatorError(f"{cause.filename or output} cannot be written: {cause.strerror}.") from cause
 
 
-def append_to(stream: TextIO, suffix: str) -> Callable[[Row], None]:
-    """Return what writes a row to the end of a table."""
+def make_writer(stream: TextIO, suffix: str) -> Callable[[Row], None]:
+    """Return the function that appends a row to a table."""
     if suffix != ".csv":
         return partial(write_json, stream)
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -78,7 +78,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_parquet(table: Path, output: Path) -> None:
-    """Turn JSON Lines into a Parquet file, after the rows that it already had."""
+    """Move rows of JSON Lines to the end of a Parquet file."""
     pyarrow = import_pyarrow()
     kinds = (pyarrow.string(), pyarrow.int64(), pyarrow.float64(), pyarrow.bool_(), pyarrow.string())
     schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))

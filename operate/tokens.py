@@ -1,4 +1,4 @@
-"""TorchServe's tokens: each request carries the one its API asks for, renewed when it has expired."""
+"""Adds TorchServe's tokens to requests, and renews those that have expired."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ class TokenAuth(AuthBase):
 
     def __init__(self, management: str) -> None:
         self.management = management
-        # Renewing a token makes the old one worthless, also in the hands of another thread.
+        # Renewing a token invalidates the old one for every thread.
         self.renewing = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -41,4 +41,4 @@ def read_tokens() -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except (OSError, json.JSONDecodeError) as cause:
-        raise OperatorError(f"The service asks for tokens, and {file} cannot be read.") from cause
+        raise OperatorError(f"The service requires tokens, but {file} cannot be read.") from cause

@@ -1,4 +1,4 @@
-"""The process of TorchServe: how it is started, when it is ready, why it ended."""
+"""Runs TorchServe: starts it, waits until it is ready, explains why it ended, stops it."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from operate.readiness import check_examples, find_last_error, wait_for_workers
 TORCHSERVE = Path(ts.__file__).parent.parent
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
-# A heap that is small until large uploads wait in it, and the collector with the least memory and threads of its own.
+# A heap that is small until large uploads wait in it, and the collector that needs the least memory and threads.
 JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
 NO_WORKER = 3
@@ -37,7 +37,7 @@ class TorchServe:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        # What it prints before it is ready is kept for the case that it fails without a sentence of its own.
+        # What it prints before it is ready, to show if it ends without giving a reason.
         self.printed: list[str] = []
         self.is_ready = False
         self.started = datetime.now()
@@ -62,7 +62,7 @@ class TorchServe:
         command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
         command += ["digits.server.DigitServer", "--python", sys.executable]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
-        # A session of its own: Ctrl-C in the terminal reaches only this program, which then stops it in order.
+        # A session of its own: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -78,7 +78,7 @@ class TorchServe:
         return self
 
     def listen(self) -> None:
-        """Pass on what TorchServe prints once it is ready; what it prints before is kept."""
+        """Keep what TorchServe prints until it is ready, and pass on what it prints after."""
         for line in self.process.stderr or ():
             if self.is_ready:
                 sys.stderr.write(line)
@@ -86,7 +86,7 @@ class TorchServe:
                 self.printed.append(line)
 
     def __exit__(self, *_problem: object) -> None:
-        """End the Java server, which answers what it accepted and ends its workers; kill whatever is left then."""
+        """Stop the Java server, which first answers what it accepted; kill whatever is left after that."""
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_TIMEOUT_S)
@@ -96,13 +96,13 @@ class TorchServe:
         self.scratch.cleanup()
 
     def wait_until_ready(self) -> None:
-        """Return when shipped pictures were read right. Raises OperatorError."""
+        """Return when shipped pictures were read correctly. Raises OperatorError."""
         client = Client(self.config)
 
         def list_workers() -> list[Description]:
             if self.process.poll() is not None:
                 raise self.explain_end()
-            # Its ports are opened before the model is registered, its tokens are written before that.
+            # It cannot answer before its tokens are written, its ports open and the model registered.
             with suppress(OperatorError):
                 default, versions = client.list_versions()
                 return versions[default]["workers"]

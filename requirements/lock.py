@@ -2,7 +2,7 @@
 
 torch.txt   torch and its CUDA packages, which another index may replace
 serve.txt   the rest of what serving needs
-develop.txt what training, testing and checking need on top
+develop.txt what training, testing and checking need in addition
 """
 
 import argparse

@@ -1,4 +1,4 @@
-// The pictures read so far: a table with thumbnails, kept in the page only, which can be saved.
+// The pictures read so far: a table with thumbnails that can be saved, and is kept only in the page.
 
 import { paint, within } from "./picture.js";
 
@@ -42,7 +42,7 @@ export class History {
     this.onChange(0);
   }
 
-  /** The table, oldest first, as the text of a CSV file (RFC 4180). */
+  /** Return the table, oldest first, as the text of a CSV file (RFC 4180). */
   toCsv() {
     const names = ["name", "digit", "confidence", "certain", "error"];
     const rows = this.entries.toReversed().map((entry) => names.map((name) => quote(entry[name])).join(","));

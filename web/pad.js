@@ -48,7 +48,7 @@ export class Pad {
     this.change(true);
   }
 
-  /** Where an event is on the canvas, and the width of the line there: that of a pressure of 0.5 unless a pen draws. */
+  /** Return where an event is on the canvas, and how wide the line is there; all but a pen have a pressure of 0.5. */
   point(event) {
     const box = this.canvas.getBoundingClientRect();
     const pressure = event.pointerType === "pen" && event.pressure > 0 ? event.pressure : 0.5;
@@ -76,7 +76,7 @@ export class Pad {
     this.onChange(isEnd);
   }
 
-  /** Paint all strokes anew, each as curves through the middles between its points. */
+  /** Repaint all strokes, each as curves through the midpoints of its segments. */
   paint() {
     const { context, canvas } = this;
     context.fillStyle = PAPER;
@@ -104,7 +104,7 @@ export class Pad {
     }
   }
 
-  /** The drawing as a PNG file. */
+  /** Return the drawing as a PNG file. */
   toFile() {
     return new Promise((resolve) => this.canvas.toBlob(resolve, "image/png"));
   }

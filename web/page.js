@@ -79,9 +79,9 @@ function restart() {
   return newest;
 }
 
-/** Read a picture file, or a drawing, which has no name, and show the answer; return false if a newer one came between.
+/** Read a picture file, or a drawing, which has no name, and show the answer; return false if a newer one replaced it.
  *
- * It keeps trying as long as an answer may still come.
+ * It tries again as long as the failure may pass.
  */
 async function read(reading, picture, name = "") {
   reading.picture = picture;

@@ -4,7 +4,7 @@
 const LARGE_BYTES = 2 ** 20;
 const MAX_SIDE_PX = 1600;
 
-/** Draw a picture file into a canvas of the size that resize makes of its width and height.
+/** Draw a picture file into a canvas of the size that resize returns for its width and height.
  *
  * Return false if this browser cannot read it.
  */
@@ -23,7 +23,7 @@ export async function paint(picture, canvas, resize) {
   return true;
 }
 
-/** The width and height of a picture whose longer side has at most so many pixels. */
+/** Return a function that scales width and height so that neither has more than sidePx pixels. */
 export function within(sidePx) {
   return (width, height) => {
     const scale = Math.min(1, sidePx / Math.max(width, height));

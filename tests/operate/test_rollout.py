@@ -77,7 +77,7 @@ def rename_model(files: dict[str, bytes]) -> None:
         (cut_weights, "0.2.0", "does not load: RuntimeError: PytorchStreamReader failed reading zip archive"),
         (break_handler, "0.2.0", "Prediction failed"),
         (rename_model, "0.2.0", "holds the model cats, not mnist"),
-        (change_nothing, "", "Version 0.1.0 is already there"),
+        (change_nothing, "", "Version 0.1.0 is already registered"),
         (change_nothing, "newest", "must have a version such as 1.2.0"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_an_archive_is_one_sentence(content: bytes | None, ow
     ("words", "sentence"),
     [
         (("rollback",), "no other version"),
-        (("undeploy", "0.1.0"), "serves"),
+        (("undeploy", "0.1.0"), "is serving"),
         (("undeploy", "9"), "no version 9"),
     ],
 )
