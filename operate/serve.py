@@ -55,6 +55,11 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 def serve(config: Config, ready_file: Path | None) -> NoReturn:
     """Run the service until Stopped is raised, or OperatorError when it fails."""
     check_addresses(config)
+    if ready_file:
+        if not ready_file.absolute().parent.is_dir():
+            raise OperatorError(f"{ready_file.parent} is not a folder.")
+        # That of a service that was killed.
+        ready_file.unlink(missing_ok=True)
     provide_archive(config)
     with ExitStack() as stack:
         if config.page:
