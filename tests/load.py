@@ -14,7 +14,7 @@ PAUSE_S = 0.02
 
 
 @contextmanager
-def load(url: str, clients: int = 16) -> Iterator[Counter[str]]:
+def load(url: str, clients: int = 8) -> Iterator[Counter[str]]:
     """Run that many clients, each on a connection of its own, while the context lasts.
 
     Counts "right" answers, "refused" connections, and every other outcome of a request by its own words.
