@@ -303,7 +303,7 @@ def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     answered = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status == 429]
-    assert len(refused) > 0
+    assert 0 < len(refused) < 500
     for answer in refused:
         assert answer.headers["retry-after"] == "1"
         assert answer.error == "Too many requests: try again in a second."
