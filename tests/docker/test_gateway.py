@@ -265,7 +265,7 @@ def test_our_client_takes_its_rate_limit_for_a_busy_service(gateway: Gateway, se
     client = Client(service.config, gateway.address)
     client.session.mount("http://", Adapter())
 
-    def is_told_to_wait() -> bool:
+    def is_rate_limited() -> bool:
         while ask(gateway, "GET /icon.svg", client="127.0.0.6").status != 429:
             pass
         try:
@@ -274,7 +274,7 @@ def test_our_client_takes_its_rate_limit_for_a_busy_service(gateway: Gateway, se
             return error.is_busy and not error.is_client_error
         return False
 
-    poll(is_told_to_wait)
+    poll(is_rate_limited)
 
 
 def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:

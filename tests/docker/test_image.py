@@ -1,4 +1,4 @@
-"""The image has what serving needs, and docker/compose.yaml lets nothing out that should stay inside."""
+"""The image has what serving needs, and docker/compose.yaml exposes nothing that should stay inside."""
 
 import os
 import re

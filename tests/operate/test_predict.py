@@ -1,4 +1,4 @@
-"""scripts/predict reads folders into tables, and goes on where it stopped."""
+"""scripts/predict reads folders into tables, and continues where it stopped."""
 
 import csv
 import json

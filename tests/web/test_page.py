@@ -112,7 +112,7 @@ def draw(page: Page, strokes: list[list[tuple[float, float]]], hand: str = "plai
     for stroke in strokes:
         for number, (x, y) in enumerate(stroke):
             x, y = 0.5 + scale * (x - 0.5 + lean * (y - 0.5)) + shift, 0.5 + scale * (y - 0.5)
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
             if number == 0:
                 page.mouse.down()
         page.mouse.up()
