@@ -18,6 +18,8 @@ from digit_net import load_net
 from evaluate.corruptions import CORRUPTIONS, make_uploads
 from evaluate.document import align, write_report
 from evaluate.out_of_distribution import make_out_of_distribution
+from evaluate.pages import NAME as PAGES_NAME
+from evaluate.pages import make_pages, split_by_kind, to_pictures
 from evaluate.pictures import PictureSet, png, read_folder
 from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service, read_threshold
 from evaluate.report import Curve, describe, tabulate
@@ -25,9 +27,10 @@ from operate.client import Client
 from operate.config import OperatorError, read_config
 from train.mnist import read_test
 
-# How many pictures are measured at each severity of a corruption, and of each out-of-distribution kind.
+# How many pictures are measured at each severity of a corruption, of each out-of-distribution kind, and made-up pages.
 CORRUPTED = 300
 OUT_OF_DISTRIBUTION = 500
+PAGES = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +71,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     """
     threshold = read_threshold()
     net = load_net()
-    predict: Predictor = partial(predict_in_process, net, threshold)
+    predict: Predictor = partial(predict_in_process, threshold)
     if url:
         predict = partial(predict_with_service, Client(read_config(), url))
     sets = [pictures for folder in folders for pictures in read_folder(folder, limit)]
@@ -77,7 +80,9 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], digits.numpy())
     from_net = predict_pixels(net, threshold, test)
     results = [(mnist, predict(mnist.uploads, mnist.name) if url else from_net)]
+    pages = make_pages(min(PAGES, limit or PAGES)) if report else []
     if report:
+        sets.append(to_pictures(pages))
         sets += make_out_of_distribution(pixels, min(OUT_OF_DISTRIBUTION, limit or OUT_OF_DISTRIBUTION))
     results += [(pictures, predict(pictures.uploads, pictures.name)) for pictures in sets]
     print(align(tabulate(results)))
@@ -86,7 +91,8 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
         print(f"{different} of {len(pixels):,} MNIST digits are read differently by the service and by the net.")
     if report:
         curves = measure_corruptions(predict, mnist, pixels)
-        write_report(report, "How well the digits are read", describe(results, curves, threshold))
+        kinds = next(split_by_kind(pages, result) for result in results if result[0].name == PAGES_NAME)
+        write_report(report, "How well the digits are read", describe(results, curves, kinds, threshold))
         print(f"Wrote {report / 'report.md'} and {report / 'report.html'}.")
     return 1 if different else 0
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
-from evaluate.predictions import REFUSED, Result, certain_yet_wrong, extract_pixels
+from evaluate.predictions import REFUSED, Result, certain_yet_wrong, read
 
 BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
 COLOURS = 48
@@ -253,28 +253,30 @@ def show(axes: Axes, picture: NDArray[np.uint8], colour: str = FRAME) -> None:
 
 @figure_style()
 def plot_mistakes(result: Result, count: int) -> bytes:
-    """Show the most confident of the wrong predictions: the picture, the pixels the net got of it, and the digits."""
+    """Show the most confident of the wrong predictions: picture, ink, the pixels the net got, and the digits."""
     pictures, predictions = result
     wrong = np.nonzero(pictures.digits != predictions.digits)[0]
     worst = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:count]
-    columns = 6
+    columns = 4
     rows = -(-len(worst) // columns)
     figure = Figure(figsize=(9, 0.95 * rows))
-    # Every third column is a gap.
-    every = figure.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 0.25] * columns)
+    # Every fourth column is a gap.
+    every = figure.subplots(rows, 4 * columns, squeeze=False, width_ratios=[1, 1, 1, 0.25] * columns)
     for axes in every.flat:
         axes.set_axis_off()
     for number, index in enumerate(worst):
         row, column = divmod(number, columns)
-        left, right = every[row, 3 * column : 3 * column + 2]
+        left, middle, right = every[row, 4 * column : 4 * column + 3]
         show(left, thumbnail(pictures.uploads[index], 56))
         left.set_axis_on()
-        pixels = extract_pixels(pictures.uploads[index])
-        if pixels is not None:
-            show(right, pixels[0], ORANGE if predictions.certain[index] else FRAME)
+        reading = read(pictures.uploads[index])
+        if reading is not None:
+            show(middle, reading.ink.levels)
+            middle.set_axis_on()
+            show(right, reading.ink.pixels[0], ORANGE if predictions.certain[index] else FRAME)
             right.set_axis_on()
-        read, percent = predictions.digits[index], 100 * predictions.confidences[index]
-        title = "refused" if read == REFUSED else f"{pictures.digits[index]} read as {read}, {percent:.1f} %"
+        digit, percent = predictions.digits[index], 100 * predictions.confidences[index]
+        title = "refused" if digit == REFUSED else f"{pictures.digits[index]} read as {digit}, {percent:.1f} %"
         left.set_title(title, fontsize=8, weight="normal", pad=3)
     figure.subplots_adjust(wspace=0.06, hspace=0.25)
     return save(figure)
@@ -288,12 +290,12 @@ def plot_out_of_distribution(results: Sequence[Result], count: int) -> bytes:
     for row, (pictures, predictions) in zip(every, results, strict=True):
         for axes in row:
             axes.set_axis_off()
-        for axes, upload, read, confidence, certain in zip(
+        for axes, upload, digit, confidence, certain in zip(
             row, pictures.uploads, predictions.digits, predictions.confidences, predictions.certain, strict=False
         ):
             axes.set_axis_on()
             show(axes, thumbnail(upload, 48), ORANGE if certain else FRAME)
-            title = "refused" if read == REFUSED else f"{read}, {100 * confidence:.0f} %"
+            title = "refused" if digit == REFUSED else f"{digit}, {100 * confidence:.0f} %"
             axes.set_title(title, fontsize=8, weight="normal", loc="center", pad=2, color=ORANGE if certain else INK)
         row[0].text(0, 1.32, pictures.name, transform=row[0].transAxes, weight="bold", fontsize=9)
     figure.subplots_adjust(wspace=0.1, hspace=0.6)

@@ -1,5 +1,6 @@
 """What the recogniser predicts for picture files: the net in this process, or the running service."""
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from digit_image import BadImage, read_picture
-from digit_net import DigitNet
+from digit_ink_net import load_ink_net
+from digit_net import DigitNet, load_net
+from digit_reader import Reader, Reading
 from evaluate.pictures import PictureSet
 from operate.client import Client, ServiceError
 from operate.config import OperatorError
@@ -44,6 +47,8 @@ class Predictions:
         return self.digits != REFUSED
 
 
+# A digit, its confidence, and whether it is certain.
+Answer = tuple[int, float, bool]
 Result = tuple[PictureSet, Predictions]
 # Takes picture files and a name for the progress bar.
 Predictor = Callable[[Sequence[bytes], str], Predictions]
@@ -72,35 +77,46 @@ def predict_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Predictio
     return Predictions(torch.cat([batch.indices for batch in batches]).numpy(), confidences, confidences >= threshold)
 
 
-def predict_in_process(net: DigitNet, threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
-    """Return the net's predictions for picture files, without a service."""
-    extracted = map_in_threads(extract_pixels, uploads, THREADS, name)
-    accepted = np.array([pixels is not None for pixels in extracted])
-    digits, confidences = np.full(len(uploads), REFUSED), np.zeros(len(uploads))
-    certain = np.zeros(len(uploads), bool)
-    if accepted.any():
-        stacked = torch.from_numpy(np.stack([pixels for pixels in extracted if pixels is not None]))
-        predicted = predict_pixels(net, threshold, stacked)
-        digits[accepted], confidences[accepted] = predicted.digits, predicted.confidences
-        certain[accepted] = predicted.certain
-    return Predictions(digits, confidences, certain)
+@functools.cache
+def load_reader() -> Reader:
+    """Return the shipped nets, on the CPU as a service's worker has them."""
+    return Reader(load_net(), load_ink_net(), torch.device("cpu"))
 
 
-def extract_pixels(upload: bytes) -> NDArray[np.uint8] | None:
-    """Return the (1, 28, 28) uint8 pixels that the net gets of a picture file, or None if it is refused."""
+def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
+    """Return the nets' predictions for picture files, without a service."""
+    return collect(map_in_threads(partial(read_one, threshold), uploads, THREADS, name))
+
+
+def read_one(threshold: float, upload: bytes) -> Answer:
+    """Return the nets' digit and confidence for one picture file, and whether it is certain."""
+    reading = read(upload)
+    if reading is None:
+        return REFUSED, 0.0, False
+    confidence = float(reading.probabilities.max())
+    return int(reading.probabilities.argmax()), confidence, confidence >= threshold
+
+
+def read(upload: bytes) -> Reading | None:
+    """Return what the nets read in a picture file, or None if it is refused."""
     try:
-        return read_picture(upload)
+        (reading,) = load_reader().read([read_picture(upload)])
     except BadImage:
         return None
+    return None if isinstance(reading, BadImage) else reading
+
+
+def collect(answers: Sequence[Answer]) -> Predictions:
+    """Return n answers as predictions."""
+    return Predictions(*(np.array(part) for part in zip(*answers, strict=True)))
 
 
 def predict_with_service(client: Client, uploads: Sequence[bytes], name: str) -> Predictions:
     """Return a service's predictions for picture files, sent over 16 connections. Raises ServiceError."""
-    parts = zip(*map_in_threads(partial(predict_one, client), uploads, CONNECTIONS, name), strict=True)
-    return Predictions(*(np.array(part) for part in parts))
+    return collect(map_in_threads(partial(predict_one, client), uploads, CONNECTIONS, name))
 
 
-def predict_one(client: Client, upload: bytes) -> tuple[int, float, bool]:
+def predict_one(client: Client, upload: bytes) -> Answer:
     """Return a service's digit and confidence for one picture file, and whether it is certain.
 
     The status 400 or 413 means that it refuses the picture; for any other error, raises ServiceError.

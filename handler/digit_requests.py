@@ -8,36 +8,40 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from digit_image import MAX_MEGAPIXELS, SIDE_PX, BadImage, count_megapixels, find_digit, open_picture, read_picture
+from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, open_picture, read_picture
+from digit_pixels import SIDE_PX, ready
 
 MAX_PICTURES = 1024
 BINARY_HEADER = "inference-header-content-length"
 
 # One request as TorchServe hands it over: the raw body under "body", or a multipart form's fields.
 Row = dict[str, Any]
-Pixels = NDArray[np.uint8]
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The (1, 28, 28) uint8 pixels of each of a request's pictures, or why it is refused."""
+    """A request's pictures; a BadImage is one that is refused."""
 
-    pictures: list[Pixels | BadImage]
+    pictures: list[Picture | BadImage]
     # "" for one picture sent as a file, "v1" or "v2" for KServe's protocols.
     protocol: str = ""
     id: str = ""
+    # Whether explanations are to have the ink as a PNG.
+    wants_mask: bool = False
 
 
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
+    # TorchServe adds the parameters of the query to the fields.
+    wants_mask = row.get("mask") in (b"true", "true")
     try:
-        upload = extract_upload(row)
+        upload = extract_upload({name: field for name, field in row.items() if name != "mask"})
         if isinstance(upload, dict):
             return read_kserve(upload, b"")
         if upload.lstrip()[:1] == b"{":
             return read_json(upload, headers)
-        return Request([read_picture(upload)])
+        return Request([read_picture(upload)], wants_mask=wants_mask)
     except BadImage as error:
         return Request([error])
 
@@ -81,8 +85,8 @@ def read_kserve(message: dict[str, Any], binary: bytes) -> Request:
             raise BadImage("The request must have one input: UINT8 pixels of shape [n, 28, 28].")
         tensor = read_tensor(message["inputs"][0], binary)
         inked = tensor.reshape(len(tensor), -1).max(1)
-        pictures: list[Pixels | BadImage] = [
-            pixels if ink else BadImage("The picture is blank.", "blank")
+        pictures = [
+            Picture(None, ready(pixels)) if ink else BadImage("The picture is blank.", "blank")
             for pixels, ink in zip(tensor, inked, strict=True)
         ]
         return Request(pictures, "v2", str(message.get("id") or ""))
@@ -98,9 +102,9 @@ def check_count(count: int) -> None:
         raise BadImage(f"The request has {count} pictures: send 1 to {MAX_PICTURES}.", "too_many_pictures")
 
 
-def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
+def read_instances(instances: list[Any]) -> list[Picture | BadImage]:
     """Read each {"b64": picture file}; together they may have as many megapixels as one picture."""
-    pictures: list[Pixels | BadImage] = []
+    pictures: list[Picture | BadImage] = []
     left = float(MAX_MEGAPIXELS)
     for instance in instances:
         try:
@@ -114,7 +118,7 @@ def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
                     "send fewer at a time.",
                     "too_many_megapixels",
                 )
-            pictures.append(find_digit(picture))
+            pictures.append(load(picture))
         except BadImage as error:
             pictures.append(error)
         except ValueError:
@@ -122,8 +126,8 @@ def read_instances(instances: list[Any]) -> list[Pixels | BadImage]:
     return pictures
 
 
-def read_tensor(tensor: dict[str, Any], binary: bytes) -> Pixels:
-    """Return (n, 1, 28, 28) uint8 pixels, bright ink on dark, from an input of KServe's v2 protocol."""
+def read_tensor(tensor: dict[str, Any], binary: bytes) -> NDArray[np.uint8]:
+    """Return (n, 28, 28) uint8 pixels, bright ink on dark, from an input of KServe's v2 protocol."""
     shape, data = tensor.get("shape"), tensor.get("data")
     if tensor.get("datatype") != "UINT8":
         raise BadImage("The input must be of datatype UINT8: pixels 0 to 255, bright ink on dark.")
@@ -138,7 +142,7 @@ def read_tensor(tensor: dict[str, Any], binary: bytes) -> Pixels:
         raise BadImage("The data of the input must be whole numbers from 0 to 255.") from cause
     if len(pixels) != shape[0] * SIDE_PX * SIDE_PX:
         raise BadImage(f"The input has {len(pixels)} numbers, not the {shape[0] * SIDE_PX * SIDE_PX} of its shape.")
-    return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE_PX, SIDE_PX)
+    return np.frombuffer(pixels, np.uint8).reshape(-1, SIDE_PX, SIDE_PX)
 
 
 def flatten(data: Any) -> list[Any]:  # noqa: ANN401

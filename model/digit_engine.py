@@ -1,19 +1,22 @@
-"""DigitNet, compiled into the function that runs fastest on the machine that serves it."""
+"""Both nets, each compiled into the function that runs fastest on the machine that serves it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from digit_image import SIDE_PX
+from digit_ink_net import VIEW_PX, InkNet
 from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
+from digit_pixels import SIDE_PX
 
 # Pictures that bfloat16 reads with less confidence than this are read again in float32. bfloat16 changes a probability
 # by 0.02 at most, so the digit is always that of float32.
 SURE = 0.6
 # Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
+# InkNet's maps are larger: more pictures at a time would not fit the processor's caches.
+INK_SIZES = (1, 2, 4, 8)
 
 Engine = Callable[[Tensor], Tensor]
 
@@ -25,9 +28,9 @@ def build_engine(net: DigitNet, device: torch.device) -> Engine:
     here, so that the first request is as fast as the others.
     """
     net = net.to(device).to(memory_format=torch.channels_last)
-    engines = [in_sizes(lambda pixels: torch.softmax(net(pixels), 1))]
+    engines = [in_sizes(SIZES, lambda pixels: torch.softmax(net(pixels), 1))]
     if has_bfloat16(device):
-        engines.append(in_sizes(bfloat16_copy(net)))
+        engines.append(in_sizes(SIZES, bfloat16_copy(net)))
     with torch.inference_mode():
         for engine in engines:
             for size in SIZES:
@@ -35,14 +38,29 @@ def build_engine(net: DigitNet, device: torch.device) -> Engine:
     return engines[0] if len(engines) == 1 else with_second_look(engines[1], engines[0])
 
 
-def in_sizes(read: Engine) -> Engine:
-    """Return an engine for any number of pictures, which passes them to another in batches of the SIZES."""
+def build_ink_engine(net: InkNet, device: torch.device) -> Engine:
+    """Return a function from (B, 2, 160, 160) float32 planes on the device to the share 0..1 of ink, (B, 80, 80)."""
+    precision = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    net = net.to(device, precision).to(memory_format=torch.channels_last)
 
-    def read_any(pixels: Tensor) -> Tensor:
-        if len(pixels) > SIZES[-1]:
-            return torch.cat([read_any(part) for part in pixels.split(SIZES[-1])])
-        size = next(size for size in SIZES if size >= len(pixels))
-        return read(functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, size - len(pixels))))[: len(pixels)]
+    def see(planes: Tensor) -> Tensor:
+        return torch.sigmoid(net(planes.to(precision, memory_format=torch.channels_last)).float())[:, 0]
+
+    engine = in_sizes(INK_SIZES, see)
+    with torch.inference_mode():
+        for size in INK_SIZES:
+            engine(torch.zeros(size, 2, VIEW_PX, VIEW_PX, device=device))
+    return engine
+
+
+def in_sizes(sizes: Sequence[int], read: Engine) -> Engine:
+    """Return an engine for any number of pictures, which passes them to another in batches of the sizes."""
+
+    def read_any(pictures: Tensor) -> Tensor:
+        if len(pictures) > sizes[-1]:
+            return torch.cat([read_any(part) for part in pictures.split(sizes[-1])])
+        size = next(size for size in sizes if size >= len(pictures))
+        return read(functional.pad(pictures, (0, 0, 0, 0, 0, 0, 0, size - len(pictures))))[: len(pictures)]
 
     return read_any
 

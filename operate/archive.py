@@ -1,4 +1,4 @@
-"""Pack the net, its weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
+"""Pack both nets, their weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
 
 import argparse
 import hashlib
@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from operate.config import ROOT, OperatorError, read_config
 
-WEIGHTS = ROOT / "model" / "digit_net.pt"
+WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "digit_ink_net.pt"
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
@@ -30,8 +30,9 @@ def build(model_store: Path, model: str) -> Path:
 
     Raises ArchiveError if the weights are missing or the store cannot be written.
     """
-    if not WEIGHTS.is_file():
-        raise ArchiveError(f"{WEIGHTS} is missing: restore it with git checkout, or make it with scripts/train.")
+    for weights, script in ((WEIGHTS, "train"), (INK_WEIGHTS, "train-ink")):
+        if not weights.is_file():
+            raise ArchiveError(f"{weights} is missing: restore it with git checkout, or make it with scripts/{script}.")
     # The net and the handler are passed by options of their own.
     modules = {path for room in ("handler", "model") for path in (ROOT / room).glob("*.py")}
     modules -= {ROOT / "model" / "digit_net.py", ROOT / "handler" / "digit_handler.py"}
@@ -39,7 +40,7 @@ def build(model_store: Path, model: str) -> Path:
     command += ["--model-name", model, "--version", str(read_checkout_version())]
     command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
     command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
-    command += ["--extra-files", ",".join(map(str, modules))]
+    command += ["--extra-files", ",".join(map(str, [*modules, INK_WEIGHTS]))]
     archive = model_store / f"{model}.mar"
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -7,6 +7,8 @@ import pytest
 from torch import Tensor
 
 from digit_net import DigitNet, load_net
+from digit_reader import Reader
+from evaluate.predictions import load_reader
 from operate.archive import build
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
@@ -22,6 +24,12 @@ def mnist_test() -> tuple[Tensor, Tensor]:
 def shipped_net() -> DigitNet:
     """The net with the committed weights."""
     return load_net()
+
+
+@pytest.fixture(scope="session")
+def reader() -> Reader:
+    """Both shipped nets."""
+    return load_reader()
 
 
 @pytest.fixture(scope="session")

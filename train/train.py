@@ -1,8 +1,6 @@
-"""Train DigitNet on MNIST and write its weights with a record of how they were made."""
+"""Train DigitNet on MNIST and on digits found on made-up pages, and write its weights with a record of how they were made."""
 
 import argparse
-import json
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim.lr_scheduler import OneCycleLR
@@ -20,68 +17,50 @@ from tqdm import tqdm
 from digit_net import WEIGHTS, DigitNet, has_bfloat16
 from train.accuracy import accuracy
 from train.augment import augment, bend, corrupt
+from train.found import find_in_thumbnails, find_on_pages
+from train.hands import read_hands
 from train.mnist import read_test, read_training, split
 from train.normalised_net import NormalisedNet, fold
+from train.options import positive
 from train.outliers import make_outliers
+from train.pages import NOT_ONE_DIGIT
+from train.weights import may_write, write
 
-EPOCHS = 80
-QUICK_EPOCHS = 12
+EPOCHS = 45
+QUICK_EPOCHS = 7
 BATCH = 256
+WORKERS = 1
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
 # The moving average of the weights: in runs of fewer than 2,500 steps it reaches back over this share of them.
 EMA_DECAY = 0.999
 EMA_SHARE = 0.4
 OUTLIER_SHARE = 0.08
-INGREDIENTS = ("styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
+INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
+# Beside MNIST: digits found on pages, and in thumbnails.
+PAGES, THUMBNAILS = 16_000, 6_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure, and save unless better weights are already there; return 1 if they are."""
     options = parse_options(arguments)
-    record_path = options.weights.with_suffix(".json")
-    if options.weights.exists() and not record_path.exists() and not options.force:
-        print(f"{options.weights} has no record beside it to compare with: use --force to replace it.", file=sys.stderr)
+    if not may_write(options.weights, options.force):
         return 1
     started = time.monotonic()
     net = train(options.epochs, options.seed, frozenset(options.without), options.limit)
     seconds = time.monotonic() - started
-
     pixels, digits = read_training()
     held_out = split()[1][: options.limit]
-    validation = accuracy(net, pixels[held_out], digits[held_out])
-    test = accuracy(net, *(part[: options.limit] for part in read_test()))
     record = {
         "seed": options.seed,
         "epochs": options.epochs,
         "limit": options.limit,
         "without": sorted(options.without),
-        "validation_accuracy": round(validation, 4),
-        "test_accuracy": round(test, 4),
+        "validation_accuracy": round(accuracy(net, pixels[held_out], digits[held_out]), 4),
+        "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_test())), 4),
         "duration_s": round(seconds, 1),
-        "device": device_name(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
     }
-    print(json.dumps(record, indent=2))
-
-    target = options.weights
-    kept = json.loads(record_path.read_text())["validation_accuracy"] if record_path.exists() else 0.0
-    refused = validation < kept and not options.force
-    if refused:
-        target = target.with_suffix(".worse.pt")
-    torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)
-    target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    if refused:
-        print(
-            f"Kept {options.weights}: its validation accuracy {kept:.2%} is better than {validation:.2%}. "
-            f"The new weights are in {target}: use --force to replace the old ones.",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"Wrote {target}.")
-    return 0
+    return write(net, options.weights, record, "validation_accuracy", options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -105,13 +84,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def positive(text: str) -> int:
-    """Return text as a whole number above 0, as an argparse type."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
-
-
 def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: int | None = None) -> DigitNet:
     """Return a calibrated net whose weights are the moving average over the last steps of training.
 
@@ -120,8 +92,11 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(seed)
-    pixels, digits = (tensor.to(device) for tensor in read_training())
-    learned_from, held_out = (indices[:limit].to(device) for indices in split())
+    everything, labels = read_training()
+    held_out = split()[1][:limit]
+    pixels, digits = (tensor.to(device) for tensor in gather(everything, labels, without, limit, seed))
+    learned_from = torch.arange(len(pixels), device=device)
+    held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
     net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
     batches = len(learned_from) // BATCH
     steps = epochs * batches
@@ -147,12 +122,26 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
                 average.update_parameters(net)
                 epoch_loss += loss.detach() / batches
                 bar.update()
-            share = f"{accuracy(fold(smooth), pixels[held_out], digits[held_out].cpu()):.2%}"
+            share = f"{accuracy(fold(smooth), held_pixels, held_digits.cpu()):.2%}"
             bar.set_postfix(loss=f"{epoch_loss.item():.3f}", accuracy=share)
             bar.write(f"epoch {epoch}/{epochs}: loss {epoch_loss.item():.3f}, validation accuracy {share}")
     trained = fold(smooth)
-    calibrate(trained, pixels[held_out], digits[held_out])
+    calibrate(trained, held_pixels, held_digits)
     return trained
+
+
+def gather(
+    everything: Tensor, labels: Tensor, without: frozenset[str], limit: int | None, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the pictures to learn from, (n, 1, 28, 28) uint8, and their digits (n,), NOT_ONE_DIGIT for some."""
+    learned_from = split()[0][:limit]
+    parts = [(everything[learned_from], labels[learned_from])]
+    hands = read_hands("pens" not in without) if {"pages", "thumbnails"} - without else []
+    if "pages" not in without:
+        parts.append(find_on_pages(hands, min(PAGES, limit or PAGES), seed, workers=WORKERS))
+    if "thumbnails" not in without:
+        parts.append(find_in_thumbnails(hands, min(THUMBNAILS, limit or THUMBNAILS), seed))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def make_batch(
@@ -163,7 +152,8 @@ def make_batch(
     The first ones become outliers, whose target is 0.1 for every digit: outlier exposure (Hendrycks et al. 2019).
     """
     count = 0 if "outliers" in without else int(OUTLIER_SHARE * len(pixels))
-    targets = one_hot(digits, 10).float()
+    targets = one_hot(digits.clamp(min=0), 10).float()
+    targets[digits == NOT_ONE_DIGIT] = 0.1
     ink = augment(pixels[count:], digits[count:], generator, without)
     if count:
         targets[:count] = 0.1
@@ -184,13 +174,6 @@ def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
     best = min(temperatures, key=lambda temperature: cross_entropy(logits / temperature, digits).item())
     for parameter in net.fc2.parameters():
         parameter.div_(best)
-
-
-def device_name() -> str:
-    """Return the hardware as the record names it."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from ts.service import Service
 
 from digit_image import read_picture
 from digit_net import DigitNet
+from digit_reader import Reader, Reading
+from evaluate.pictures import png
 from operate.config import ROOT
 from tests.services import EXAMPLES
 
@@ -212,20 +214,76 @@ def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str
 EXPLAIN = {"explain": "True"}
 
 
-def test_an_explanation_has_pixels_and_their_attribution(loaded: Service) -> None:
+def read(reader: Reader, upload: bytes) -> Reading:
+    """Return what both nets read in an upload."""
+    (reading,) = reader.read([read_picture(upload)])
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, reader: Reader) -> None:
     for digit, path in EXAMPLES.items():
         ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
         assert status == 200
-        assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency"]
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency", "box"]
         assert answer["digit"] == digit
         pixels, attribution = np.array(answer["pixels"]), np.array(answer["saliency"])
-        assert np.array_equal(pixels, read_picture(path.read_bytes())[0])
+        assert np.array_equal(pixels, read(reader, path.read_bytes()).ink.pixels[0])
         assert attribution.shape == (28, 28)
         assert not attribution[pixels == 0].any()
 
 
-def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service) -> None:
-    pixels = torch.from_numpy(read_picture(GOOD))
+# A bar 10 to 20 % of the width from the left, 30 to 80 % of the height from the top.
+PLACE = np.array([0.1, 0.3, 0.2, 0.8])
+
+
+@pytest.mark.parametrize(("width", "height"), [(28, 28), (30, 36), (90, 60), (300, 400), (400, 399), (2400, 1801)])
+@pytest.mark.parametrize("ink", [0, 255])
+def test_the_box_is_where_the_digit_is_in_the_upload(width: int, height: int, ink: int, loaded: Service) -> None:
+    page = np.full((height, width), 255 - ink, np.uint8)
+    left, top, right, bottom = np.rint(PLACE * (width, height, width, height)).astype(int)
+    page[top:bottom, left:right] = ink
+    ((status, answer),) = ask(loaded, {"body": png(page)}, headers=EXPLAIN)
+    assert status == 200
+    # InkNet sees a picture in a square of 160 pixels, and its ink in one of 80.
+    assert answer["box"] == pytest.approx([left, top, right, bottom], abs=max(1, 2.5 * max(width, height) / 80))
+
+
+def test_the_box_is_that_of_the_picture_as_it_is_shown(loaded: Service) -> None:
+    page = np.full((300, 400), 255, np.uint8)
+    page[90:240, 40:80] = 0
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    file = io.BytesIO()
+    # A camera held upright stores the picture lying on its left side.
+    Image.fromarray(np.rot90(page)).save(file, "JPEG", exif=turned)
+    ((_, answer),) = ask(loaded, {"body": file.getvalue()}, headers=EXPLAIN)
+    assert answer["box"] == pytest.approx([40, 90, 80, 240], abs=12)
+
+
+def test_the_mask_is_the_ink_in_the_box(loaded: Service) -> None:
+    page = np.full((400, 300), 255, np.uint8)
+    page[100:300, 100:140] = 0
+    page[260:300, 100:220] = 0
+    for wanted in (b"true", "true"):
+        ((_, answer),) = ask(loaded, {"body": png(page), "mask": wanted}, headers=EXPLAIN)
+        left, top, right, bottom = answer["box"]
+        mask = Image.open(io.BytesIO(base64.b64decode(answer["mask"])))
+        assert (mask.format, mask.mode) == ("PNG", "L")
+        levels = np.asarray(mask.resize((right - left, bottom - top)))
+        true = page[top:bottom, left:right] == 0
+        assert ((levels > 127) == true).mean() > 0.9
+
+
+def test_the_mask_is_sent_only_with_an_explanation_and_on_demand(loaded: Service) -> None:
+    for row, headers in (({"mask": b"true"}, None), ({"mask": b"no"}, EXPLAIN), ({}, EXPLAIN)):
+        ((status, answer),) = ask(loaded, {"body": GOOD} | row, headers=headers)
+        assert status == 200
+        assert "mask" not in answer
+
+
+def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service, reader: Reader) -> None:
+    pixels = torch.from_numpy(read(reader, GOOD).ink.pixels)
     with torch.inference_mode():
         with_ink, without = loaded._entry_point.__self__.model(torch.stack([pixels, torch.zeros_like(pixels)]))
     added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from digit_image import BadImage, centre_of_mass, is_mnist, read_picture
-from digit_net import DigitNet
+from digit_image import BadImage, read_picture
+from digit_pixels import centre_of_mass, is_mnist
+from digit_reader import Reader, Reading
 from tests.services import EXAMPLES
 
 Pixels = NDArray[np.uint8]
@@ -27,10 +27,17 @@ def encode(picture: Image.Image, file_format: str = "PNG", **options: Any) -> by
     return file.getvalue()
 
 
-def read_digit(net: DigitNet, upload: bytes) -> int:
-    """Return the digit that the net reads in an upload."""
-    with torch.inference_mode():
-        return int(net(torch.from_numpy(read_picture(upload))[None]).argmax())
+def read(reader: Reader, upload: bytes) -> Reading:
+    """Return what is read in an upload. Raises BadImage."""
+    (reading,) = reader.read([read_picture(upload)])
+    if isinstance(reading, BadImage):
+        raise reading
+    return reading
+
+
+def read_digit(reader: Reader, upload: bytes) -> int:
+    """Return the digit that is read in an upload. Raises BadImage."""
+    return int(read(reader, upload).probabilities.argmax())
 
 
 def enlarge(glyph: Pixels, side: int = 336, margin: int = 40) -> Image.Image:
@@ -112,18 +119,16 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_digit_is_read_in_every_kind_of_picture(
-    kind: str, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
+    kind: str, reader: Reader, mnist_test: tuple[Tensor, Tensor]
 ) -> None:
     pixels, digits = mnist_test
     for digit in range(10):
         glyph = pixels[digits == digit][7, 0].numpy()
-        assert read_digit(shipped_net, KINDS[kind](enlarge(glyph))) == digit
+        assert read_digit(reader, KINDS[kind](enlarge(glyph))) == digit
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_camera_may_be_held_any_way(
-    orientation: int, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]
-) -> None:
+def test_a_camera_may_be_held_any_way(orientation: int, reader: Reader, mnist_test: tuple[Tensor, Tensor]) -> None:
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -140,25 +145,27 @@ def test_a_camera_may_be_held_any_way(
     exif = Image.Exif()
     exif[0x0112] = orientation
     for file_format in ("JPEG", "PNG", "WEBP"):
-        assert read_digit(shipped_net, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
+        assert read_digit(reader, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_the_shipped_pictures_are_read(digit: int, shipped_net: DigitNet) -> None:
-    assert read_digit(shipped_net, EXAMPLES[digit].read_bytes()) == digit
+def test_the_shipped_pictures_are_read(digit: int, reader: Reader) -> None:
+    assert read_digit(reader, EXAMPLES[digit].read_bytes()) == digit
 
 
 def test_every_mnist_picture_passes_unchanged(mnist_test: tuple[Tensor, Tensor]) -> None:
     pixels = mnist_test[0][:, 0].numpy()
     assert all(is_mnist(picture) for picture in pixels)
     for picture in pixels[:200]:
-        assert np.array_equal(read_picture(encode(Image.fromarray(picture)))[0], picture)
-        assert np.array_equal(read_picture(encode(Image.fromarray(255 - picture)))[0], picture)
+        for shade in (picture, 255 - picture):
+            ink = read_picture(encode(Image.fromarray(shade))).ink
+            assert ink is not None
+            assert np.array_equal(ink.pixels[0], picture)
 
 
-def test_pixels_have_the_geometry_of_mnist() -> None:
+def test_pixels_have_the_geometry_of_mnist(reader: Reader) -> None:
     for path in EXAMPLES.values():
-        pixels = read_picture(path.read_bytes())
+        pixels = read(reader, path.read_bytes()).ink.pixels
         assert pixels.shape == (1, 28, 28)
         assert pixels.dtype == np.uint8
         assert pixels.max() == 255
@@ -188,10 +195,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_bad_picture_is_refused_with_a_sentence(kind: str) -> None:
+def test_a_bad_picture_is_refused_with_a_sentence(kind: str, reader: Reader) -> None:
     upload, reason = REFUSED[kind]
     with pytest.raises(BadImage, match=reason) as refusal:
-        read_picture(upload)
+        read(reader, upload)
     assert str(refusal.value).endswith(".")
 
 
@@ -199,7 +206,7 @@ SIZES = [(8, 8), (8, 900), (900, 8), (9, 41), (41, 9), (28, 28), (41, 41), (40, 
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int]) -> None:
+def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int], reader: Reader) -> None:
     chance = np.random.default_rng(size)
     height, width = size
     for kind in range(60):
@@ -217,18 +224,18 @@ def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple
         grey = Image.fromarray(page)
         picture = grey if kind % 2 else Image.merge("RGB", [grey, invert(grey), grey.point(lambda v: v * 3 % 256)])
         with contextlib.suppress(BadImage):
-            pixels = read_picture(encode(picture))
+            pixels = read(reader, encode(picture)).ink.pixels
             assert pixels.shape == (1, 28, 28)
             assert pixels.any()
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", EXAMPLES.values(), ids=lambda path: path.name)
-def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any) -> None:
+def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any, reader: Reader) -> None:
     chance = random.Random(path.name)
     for _ in range(60):
         upload = bytearray(path.read_bytes())
         for _ in range(chance.randint(1, 20)):
             upload[chance.randrange(min(len(upload), chance.choice([100, 10**6])))] = chance.randrange(256)
         with contextlib.suppress(BadImage):
-            assert read_picture(bytes(upload[: chance.randint(1, len(upload))])).shape == (1, 28, 28)
+            assert read(reader, bytes(upload[: chance.randint(1, len(upload))])).ink.pixels.shape == (1, 28, 28)

@@ -1,0 +1,60 @@
+"""Write a picture of made-up pages, each beside the ink that InkNet is to find on it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from train.hands import read_held_out_hands
+from train.options import positive
+from train.pages import Page, make_page
+
+SIDE_PX, GAP_PX = 120, 4
+COLUMNS = 6
+GREY = 128
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the sheet; return 1 if that is impossible."""
+    parser = argparse.ArgumentParser(prog="scripts/contact-sheet", description=__doc__)
+    parser.add_argument("file", metavar="FILE", type=Path, help="PNG or JPEG to write")
+    parser.add_argument("--pages", metavar="N", type=positive, default=60, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
+    options = parser.parse_args(arguments)
+    if options.file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        parser.error(f"{options.file} must end in .png or .jpg")
+    hands = read_held_out_hands()
+    pages = [make_page(hands, np.random.default_rng((options.seed, number))) for number in range(options.pages)]
+    _, file = cv2.imencode(options.file.suffix.lower(), draw_sheet(pages))
+    try:
+        options.file.write_bytes(file.tobytes())
+    except OSError as error:
+        print(f"{options.file}: {error.strerror}.", file=sys.stderr)
+        return 1
+    print(f"Wrote {options.file}.")
+    return 0
+
+
+def draw_sheet(pages: Sequence[Page]) -> NDArray[np.uint8]:
+    """Return (h, w) uint8 grey levels with all pages and their ink."""
+    tiles = [np.hstack([fit(page.grey), fit(np.rint(page.ink * 255).astype(np.uint8))]) for page in pages]
+    tiles += [np.full_like(tiles[0], GREY)] * (-len(tiles) % COLUMNS)
+    rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
+    return np.vstack(rows)
+
+
+def fit(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (h, w) uint8 grey levels in a square tile."""
+    tile = np.full((SIDE_PX + GAP_PX, SIDE_PX + GAP_PX), GREY, np.uint8)
+    scale = SIDE_PX / max(picture.shape)
+    height, width = (max(1, round(side * scale)) for side in picture.shape)
+    tile[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return tile
+
+
+if __name__ == "__main__":
+    sys.exit(main())

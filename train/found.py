@@ -1,0 +1,115 @@
+"""Digits as the recogniser finds them: on made-up pages, and in thumbnails as other institutes store them."""
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from digit_engine import build_ink_engine
+from digit_ink import find_ink
+from digit_ink_net import load_ink_net
+from digit_pixels import Box, NoInkError, read_thumbnail
+from train.hands import Hand
+from train.pages import NOT_ONE_DIGIT, UNKNOWN, Page, draw_lines, make_page, pick, vary
+
+BATCH = 128
+# A page is used only if the box of the ink found overlaps that of the ink written by this share of both.
+LEAST_OVERLAP = 0.7
+
+
+class RandomPages(Dataset[Page]):
+    """Random pages; each depends on the seed and its number."""
+
+    def __init__(self, hands: list[Hand], count: int, seed: int) -> None:
+        self.hands, self.count, self.seed = hands, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Page:
+        return make_page(self.hands, np.random.default_rng((self.seed, number)))
+
+
+def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
+    """Return what InkNet finds on random pages: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    engine = build_ink_engine(load_ink_net(), device)
+
+    def see(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return engine(torch.from_numpy(planes).to(device)).cpu().numpy()
+
+    pages = DataLoader(RandomPages(hands, count, seed), BATCH, num_workers=workers, collate_fn=list)
+    pixels, digits = [], []
+    for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):
+        for page, ink in zip(batch, find_ink([page.grey for page in batch], see), strict=True):
+            if (
+                ink
+                and page.digit != UNKNOWN
+                and (page.digit == NOT_ONE_DIGIT or overlap(ink.box, box_of(page)) > LEAST_OVERLAP)
+            ):
+                pixels.append(ink.pixels)
+                digits.append(page.digit)
+    return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
+
+
+def box_of(page: Page) -> Box:
+    """Return the box of the ink on a page."""
+    x, y, width, height = cv2.boundingRect((page.ink > 0.3).view(np.uint8))
+    return x, y, x + width, y + height
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the area that two boxes share, as a share of the area that either covers."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    both = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return both / max(1e-6, areas - both)
+
+
+def find_in_thumbnails(hands: list[Hand], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return random thumbnails as the net gets them: (n, 1, 28, 28) uint8 pixels and their digits (n,) int64."""
+    pixels, digits = [], []
+    for number in tqdm(range(count), "thumbnails", unit="picture", leave=False, disable=None):
+        chance = np.random.default_rng((seed, number, 1))
+        hand = pick(hands, chance)
+        try:
+            pixels.append(read_thumbnail(make_thumbnail(hand, chance)).pixels)
+            digits.append(hand.digit)
+        except NoInkError:
+            continue
+    return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
+
+
+def make_thumbnail(hand: Hand, chance: Generator) -> NDArray[np.uint8]:
+    """Return a digit, mostly stretched to fill a picture of 16 to 32 pixels a side, in grey levels or in two."""
+    side = int(chance.choice([16, 16, 20, 24, 28, 28, 32, 32]))
+    lines = vary(hand.lines, chance)
+    points = lines.reshape(-1, 2)
+    low, high = points.min(0), points.max(0)
+    size = high - low
+    # How far the digit is stretched towards a square.
+    stretch = chance.choice([0.0, 1.0, chance.random()], p=[0.3, 0.45, 0.25])
+    scale = (size.max() / np.maximum(size, 0.15 * size.max())) ** stretch
+    width = math.exp(chance.uniform(math.log(0.05), math.log(0.2)))
+    drawn = side * 4
+    margin = chance.uniform(0.0, 0.16) * drawn + width * drawn / 2
+    fitted = ((lines - (low + high) / 2) * scale) * ((drawn - 2 * margin) / size.max()) + drawn / 2
+    ink = draw_lines(fitted.astype(np.float32), (drawn, drawn), width * drawn, None)
+    small = cv2.resize(ink, (side, side), interpolation=cv2.INTER_AREA)
+    kind = chance.random()
+    if kind < 0.4:
+        small = (small > chance.uniform(0.3, 0.6)).astype(np.float32)
+    elif kind < 0.6:
+        small = cv2.GaussianBlur(small, (0, 0), chance.uniform(0.4, 1.0))
+    small = small * chance.uniform(0.5, 1.0) + chance.normal(0, 0.02, small.shape)
+    if chance.random() < 0.5:
+        small = 1 - small
+    return np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)

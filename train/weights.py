@@ -1,0 +1,55 @@
+"""Writing weights with a record of how they were made, unless better ones are already there."""
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+
+def may_write(weights: Path, force: bool) -> bool:
+    """Return whether weights may be written; if not, say why on standard error."""
+    if force or not weights.exists() or weights.with_suffix(".json").exists():
+        return True
+    print(f"{weights} has no record beside it to compare with: use --force to replace it.", file=sys.stderr)
+    return False
+
+
+def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, force: bool) -> int:
+    """Write a net's weights, and the record beside them; return 1 if better ones are kept.
+
+    measure is the entry of the record that tells which are better: the higher, the better.
+    """
+    record |= {
+        "device": device_name(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+    }
+    print(json.dumps(record, indent=2))
+    record_path = weights.with_suffix(".json")
+    kept = json.loads(record_path.read_text())[measure] if record_path.exists() else 0.0
+    refused = record[measure] < kept and not force
+    target = weights.with_suffix(".worse.pt") if refused else weights
+    torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)
+    target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    if refused:
+        print(
+            f"Kept {weights}: its {measure.replace('_', ' ')} {kept:.2%} is better than {record[measure]:.2%}. "
+            f"The new weights are in {target}: use --force to replace the old ones.",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"Wrote {target}.")
+    return 0
+
+
+def device_name() -> str:
+    """Return the hardware as the record names it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"
