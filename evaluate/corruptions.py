@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.morphology import skeletonize
 
 from evaluate.pictures import png
 
@@ -75,29 +76,9 @@ def resize(ink: Ink, percent: int, _generator: np.random.Generator) -> bytes:
 def redraw(ink: Ink, width_px: int, _generator: np.random.Generator) -> bytes:
     """Redraw the digit along its centre line with a pen of a width in pixels of the page."""
     half = cv2.resize(ink, (PAGE_PX // 2, PAGE_PX // 2), interpolation=cv2.INTER_AREA)
-    away = cv2.distanceTransform((~thin(half > 0.5)).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = cv2.distanceTransform((~skeletonize(half > 0.5)).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     distance = 2 * cv2.resize(away, (PAGE_PX, PAGE_PX), interpolation=cv2.INTER_LINEAR)
     return png(write(width_px / 2 + 0.5 - distance))
-
-
-def thin(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the centre line of (h, w) strokes, one pixel wide (Zhang & Suen 1984)."""
-    line = np.pad(solid, 1)
-    changed = True
-    while changed:
-        changed = False
-        for step in (0, 1):
-            north, south, west, east = line[:-2, 1:-1], line[2:, 1:-1], line[1:-1, :-2], line[1:-1, 2:]
-            ring = (north, line[:-2, 2:], east, line[2:, 2:], south, line[2:, :-2], west, line[:-2, :-2])
-            near = sum(pixel.astype(np.int8) for pixel in ring)
-            starts = sum((~a & b).astype(np.int8) for a, b in zip(ring, (*ring[1:], ring[0]), strict=True))
-            # First remove pixels in the south and east, then those in the north and west.
-            inner = north & west & (east | south) if step else east & south & (north | west)
-            drop = line[1:-1, 1:-1] & (near >= 2) & (near <= 6) & (starts == 1) & ~inner
-            if drop.any():
-                line[1:-1, 1:-1] &= ~drop
-                changed = True
-    return line[1:-1, 1:-1]
 
 
 def add_noise(ink: Ink, deviation: int, generator: np.random.Generator) -> bytes:

@@ -90,14 +90,14 @@ def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) ->
 
 def read_one(threshold: float, upload: bytes) -> Answer:
     """Return the nets' digit and confidence for one picture file, and whether it is certain."""
-    reading = read(upload)
+    reading = read_upload(upload)
     if reading is None:
         return REFUSED, 0.0, False
     confidence = float(reading.probabilities.max())
     return int(reading.probabilities.argmax()), confidence, confidence >= threshold
 
 
-def read(upload: bytes) -> Reading | None:
+def read_upload(upload: bytes) -> Reading | None:
     """Return what the nets read in a picture file, or None if it is refused."""
     try:
         (reading,) = load_reader().read([read_picture(upload)])

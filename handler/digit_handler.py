@@ -62,7 +62,7 @@ class DigitHandler(BaseHandler):
             mine = list(islice(remaining, len(request.pictures)))
             if self.context.get_all_request_header(index).get("explain") == "True":
                 for picture, (reading, answer) in zip(request.pictures, mine, strict=True):
-                    if isinstance(picture, Picture) and isinstance(reading, Reading):
+                    if isinstance(picture, Picture) and isinstance(reading, Reading) and isinstance(answer, dict):
                         answer |= explain(self.model, picture, reading, request.wants_mask)
             own = [answer for _, answer in mine]
             self.context.set_response_content_type(index, "application/json")

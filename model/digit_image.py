@@ -56,7 +56,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(upload: bytes) -> Picture:
-    """Read the bytes of a picture file. Raises BadImage if they are no picture, or it is damaged, too large or small."""
+    """Read the bytes of a picture file. Raises BadImage for anything else, and for one that the nets cannot read."""
     return load(open_picture(upload))
 
 
@@ -110,8 +110,9 @@ def count_megapixels(picture: Image.Image) -> float:
 
 
 def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX, and its width and
-    height before it was reduced. Raises BadImage.
+    """Return the first frame as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX, and its full size.
+
+    The size is width and height. Raises BadImage.
     """
     size = picture.size
     try:

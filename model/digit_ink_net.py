@@ -1,4 +1,4 @@
-"""InkNet, the convolutional net that tells a digit's ink from everything else in a picture, with its shipped weights."""
+"""InkNet, the convolutional net that tells a digit's ink from all else in a picture, with its shipped weights."""
 
 from pathlib import Path
 

@@ -85,7 +85,7 @@ def cut_out(levels: NDArray[np.uint8], chosen: NDArray[np.bool_], scale: float =
     """Return the chosen marks in (h, w) uint8 levels of ink with their soft edge; one level is scale picture pixels."""
     rows, columns = extent(chosen)
     edge = cv2.dilate(chosen[rows, columns].view(np.uint8), np.ones((3, 3), np.uint8))
-    cropped = levels[rows, columns] * edge
+    cropped = np.where(edge, levels[rows, columns], 0).astype(np.uint8)
     box = (columns.start * scale, rows.start * scale, columns.stop * scale, rows.stop * scale)
     return Ink(centre(fit(cropped)), cropped, box)
 

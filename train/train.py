@@ -26,7 +26,7 @@ from train.outliers import make_outliers
 from train.pages import NOT_ONE_DIGIT
 from train.weights import may_write, write
 
-EPOCHS = 45
+EPOCHS = 40
 QUICK_EPOCHS = 7
 BATCH = 256
 WORKERS = 1

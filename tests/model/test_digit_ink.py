@@ -1,0 +1,139 @@
+"""InkNet sees a digit's ink on any page, wherever it is, and none where there is none."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from digit_engine import INK_SIZES, build_ink_engine
+from digit_ink import find_ink
+from digit_ink_net import INK_WEIGHTS, MASK_PX, VIEW_PX, InkNet, load_ink_net, make_planes
+from digit_pixels import Box, Ink
+from digit_reader import Reader
+from train.hands import Hand, read_held_out_hands
+from train.pages import NOT_ONE_DIGIT, Page, make_page
+
+CPU = torch.device("cpu")
+MOST_BYTES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def hands() -> list[Hand]:
+    """Hands that training never saw."""
+    return read_held_out_hands()
+
+
+@pytest.fixture(scope="module")
+def pages(hands: list[Hand]) -> list[Page]:
+    """Made-up pages of all kinds."""
+    return [make_page(hands, np.random.default_rng((1, number))) for number in range(400)]
+
+
+def overlap(ink: Ink, page: Page) -> float:
+    """Return the area that the box found shares with the true one, as a share of the area of both."""
+    rows, columns = np.nonzero((page.ink > 0.3).any(1))[0], np.nonzero((page.ink > 0.3).any(0))[0]
+    return share(ink.box, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+
+
+def share(one: Box, other: Box) -> float:
+    """Return the area that two boxes share, as a share of the area of both."""
+    sides = [min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) for axis in (0, 1)]
+    both = max(0.0, sides[0]) * max(0.0, sides[1])
+    return both / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - both)
+
+
+def find(reader: Reader, *greys: NDArray[np.uint8]) -> list[Ink | None]:
+    """Return the ink found in pictures."""
+    return find_ink(greys, reader.see_ink)
+
+
+def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], reader: Reader) -> None:
+    written = [page for page in pages if page.digit > NOT_ONE_DIGIT]
+    found = find(reader, *(page.grey for page in written))
+    right = [ink is not None and overlap(ink, page) > 0.5 for ink, page in zip(found, written, strict=True)]
+    # Some of these pages are too faint, too small or too dark for a person too.
+    assert np.mean(right) > 0.75
+    for kind in {page.paper for page in written}:
+        assert np.mean([each for each, page in zip(right, written, strict=True) if page.paper == kind]) > 0.7, kind
+
+
+def test_pages_without_writing_are_blank(hands: list[Hand], reader: Reader) -> None:
+    pages = [make_page(hands, np.random.default_rng((2, number))) for number in range(600)]
+    empty = [page for page in pages if not page.ink.any()]
+    assert len(empty) > 20
+    assert np.mean([ink is None for ink in find(reader, *(page.grey for page in empty))]) > 0.7
+
+
+def seven(side: int, left: int, top: int, size: int, pen: int) -> NDArray[np.uint8]:
+    """Return white paper with a 7 of a size, its strokes of a width in pixels."""
+    page = np.full((side, side), 235, np.uint8)
+    corners = np.array([left, top]) + [[0, 0], [size, 0], [0.35 * size, size]]
+    cv2.polylines(
+        page, [np.rint(corners).astype(np.int32)], isClosed=False, color=60, thickness=pen, lineType=cv2.LINE_AA
+    )
+    return page
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "size", "pen"),
+    [(20, 20, 360, 30), (150, 150, 100, 8), (5, 350, 40, 3), (350, 10, 30, 3), (100, 100, 200, 3), (60, 80, 280, 60)],
+)
+def test_the_box_is_right_wherever_and_however_large_the_digit_is(
+    left: int, top: int, size: int, pen: int, reader: Reader
+) -> None:
+    (ink,) = find(reader, seven(400, left, top, size, pen))
+    assert ink is not None
+    half = pen / 2
+    true = (left - half, top - half, left + size + half, top + size + half)
+    assert share(ink.box, true) > 0.7
+
+
+def test_a_small_digit_is_seen_from_near(reader: Reader) -> None:
+    (ink,) = find(reader, seven(400, 180, 180, 40, 4))
+    assert ink is not None
+    # At the first look it would be 8 pixels of the mask.
+    assert max(ink.levels.shape) > 40
+
+
+def test_light_and_polarity_do_not_matter(reader: Reader) -> None:
+    page = seven(400, 100, 120, 150, 8).astype(np.float32)
+    light = np.linspace(0.25, 1, 400)[None]
+    for shaded in (page, page * light, page * light.T, 255 - page, 0.3 * page, 128 + 0.2 * page):
+        (ink,) = find(reader, np.rint(shaded).astype(np.uint8))
+        assert ink is not None
+        assert share(ink.box, (100, 120, 250, 270)) > 0.8
+
+
+def test_pictures_of_a_batch_are_read_as_alone(pages: list[Page], reader: Reader) -> None:
+    greys = [page.grey for page in pages[: INK_SIZES[-1] + 3]]
+    for together, grey in zip(find(reader, *greys), greys, strict=True):
+        (alone,) = find(reader, grey)
+        assert (alone is None) == (together is None)
+        if alone and together:
+            assert np.abs(alone.pixels.astype(int) - together.pixels).max() < 40
+
+
+def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
+    planes = make_planes(grey)
+    assert planes.shape == (2, VIEW_PX, VIEW_PX)
+    assert planes[:, :120].any(1).all()
+    assert not planes[:, 120:].any()
+    assert planes[0, :120].mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_the_engine_sees_what_the_net_sees(pages: list[Page]) -> None:
+    planes = torch.from_numpy(np.stack([make_planes(page.grey) for page in pages[:20]]))
+    with torch.inference_mode():
+        exact = torch.sigmoid(load_ink_net()(planes))[:, 0]
+        quick = build_ink_engine(load_ink_net(), CPU)(planes)
+    assert quick.shape == (20, MASK_PX, MASK_PX)
+    assert quick.dtype == torch.float32
+    # Where bfloat16 is used, at the edge of strokes.
+    assert (quick - exact).abs().mean() < 0.005
+
+
+def test_the_weights_are_small() -> None:
+    assert INK_WEIGHTS.stat().st_size < MOST_BYTES
+    assert sum(parameter.numel() for parameter in InkNet().parameters()) < 200_000
