@@ -33,7 +33,6 @@ class Request:
 
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
-    # TorchServe adds the parameters of the query to the fields.
     wants_mask = row.get("mask") in (b"true", "true")
     try:
         upload = extract_upload({name: field for name, field in row.items() if name != "mask"})

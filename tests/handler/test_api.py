@@ -161,6 +161,17 @@ def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> Non
             assert response.status_code == 400
 
 
+def test_an_explanation_has_the_mask_on_demand(service: Service) -> None:
+    url = service.predictions.replace("predictions", "explanations")
+    answer = requests.post(url, files={"picture": SEVEN}, data={"mask": "true"}, timeout=30).json()
+    assert answer["digit"] == 7
+    left, top, right, bottom = answer["box"]
+    assert right - left > 20
+    assert bottom - top > 20
+    assert base64.b64decode(answer["mask"]).startswith(b"\x89PNG")
+    assert "mask" not in requests.post(url, data=SEVEN, timeout=30).json()
+
+
 def test_only_the_page_may_call_from_a_browser(service: Service) -> None:
     origin = service.config.page
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
