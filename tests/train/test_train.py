@@ -14,9 +14,10 @@ from digit_net import DigitNet, load_net
 from operate.config import ROOT
 from train.accuracy import read_digits
 from train.mnist import read_training, split
-from train.train import BATCH, INGREDIENTS, OUTLIER_SHARE, calibrate, main, make_batch
+from train.pages import NOT_ONE_DIGIT
+from train.train import BATCH, INGREDIENTS, OUTLIER_SHARE, calibrate, gather, main, make_batch
 
-ONE_BATCH = ["--epochs", "1", "--limit", str(BATCH)]
+ONE_BATCH = ["--epochs", "1", "--limit", str(BATCH), "--without", "pages", "--without", "thumbnails"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,12 @@ def test_better_weights_are_kept(trained: Path, tmp_path: Path, capsys: pytest.C
     assert main(run) == 1
     assert "is better than" in capsys.readouterr().err
     assert weights.read_bytes() == trained.read_bytes()
-    assert json.loads((tmp_path / "net.worse.json").read_text())["without"] == ["elastic", "styles"]
+    assert json.loads((tmp_path / "net.worse.json").read_text())["without"] == [
+        "elastic",
+        "pages",
+        "styles",
+        "thumbnails",
+    ]
     DigitNet().load_state_dict(torch.load(tmp_path / "net.worse.pt", weights_only=True))
     assert main([*run, "--force"]) == 0
     assert weights.read_bytes() != trained.read_bytes()
@@ -86,6 +92,30 @@ def test_outliers_are_to_be_any_digit_alike() -> None:
     assert changed.tolist() == [True] * outliers + [False] * (BATCH - outliers)
     assert (targets[:outliers] == 0.1).all()
     assert torch.equal(targets[outliers:], one_hot(digits[outliers:], 10).float())
+
+
+def test_what_is_not_one_digit_on_a_page_is_to_be_any_digit_alike() -> None:
+    pixels, digits = (part[:BATCH] for part in read_training())
+    labels = torch.where(torch.arange(BATCH) % 2 == 0, NOT_ONE_DIGIT, digits)
+    _, targets = make_batch(pixels, labels, torch.Generator().manual_seed(0), frozenset(INGREDIENTS))
+    assert (targets[::2] == 0.1).all()
+    assert torch.equal(targets[1::2], one_hot(digits[1::2], 10).float())
+
+
+@pytest.mark.slow
+def test_pages_and_thumbnails_join_mnist() -> None:
+    pixels, digits = read_training()
+    for without, more in (
+        (frozenset[str](), 1),
+        (frozenset({"pages", "pens"}), 1),
+        (frozenset({"pages", "thumbnails"}), 0),
+    ):
+        all_pixels, all_digits = gather(pixels, digits, without, 256, seed=0)
+        assert all_pixels.dtype == torch.uint8
+        assert all_pixels.shape == (len(all_digits), 1, 28, 28)
+        assert torch.equal(all_pixels[:256], pixels[split()[0][:256]])
+        assert (len(all_digits) > 256) == bool(more)
+        assert (NOT_ONE_DIGIT in all_digits) == ("pages" not in without)
 
 
 def test_without_outliers_every_picture_is_to_be_its_digit() -> None:
