@@ -1,5 +1,7 @@
 """InkNet sees a digit's ink on any page, wherever it is, and none where there is none."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from digit_pixels import Box, Ink
 from digit_reader import Reader
 from train.hands import Hand, read_held_out_hands
 from train.pages import NOT_ONE_DIGIT, Page, make_page
+from train.train_ink import measure
 
 CPU = torch.device("cpu")
 MOST_BYTES = 1_000_000
@@ -132,6 +135,12 @@ def test_the_engine_sees_what_the_net_sees(pages: list[Page]) -> None:
     assert quick.dtype == torch.float32
     # Where bfloat16 is used, at the edge of strokes.
     assert (quick - exact).abs().mean() < 0.005
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_find_as_much_as_their_record_says(hands: list[Hand]) -> None:
+    record = json.loads(INK_WEIGHTS.with_suffix(".json").read_text())
+    assert measure(load_ink_net(), hands) == pytest.approx(record["validation_dice"], abs=0.002)
 
 
 def test_the_weights_are_small() -> None:
