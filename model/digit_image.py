@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, NoInkError, is_mnist, read_thumbnail, ready
 
@@ -123,10 +123,10 @@ def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
-        # From 5 on, the camera was held upright and the picture is stored lying.
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
-            size = size[::-1]
+        stored = picture.size
         ImageOps.exif_transpose(picture, in_place=True)
+        if picture.size != stored:
+            size = size[::-1]
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
         raise BadImage("The picture is damaged or cut off: send the whole file.", "damaged") from cause
@@ -163,15 +163,17 @@ def strongest_grey(picture: Image.Image) -> Image.Image:
     """Return an RGB picture in mode L: its brightness, or the colour of its ink if that differs much more."""
     brightness = picture.convert("L")
     step = max(1, min(picture.size) // 64)
-    pixels = np.asarray(picture)[::step, ::step].reshape(-1, 3).astype(np.float32)
+    # (3, n): maxima over the first axis are ten times as fast as over the last.
+    pixels = np.asarray(picture)[::step, ::step].reshape(-1, 3).T.astype(np.float32, order="C")
     grey = np.asarray(brightness)[::step, ::step].reshape(-1).astype(np.float32)
-    colours = pixels - np.median(pixels, 0)
-    distance = np.abs(colours).max(1)
+    paper = np.median(pixels, 1)
+    colours = pixels - paper[:, None]
+    distance = np.abs(colours).max(0)
     far = distance >= np.partition(distance, -max(4, len(distance) // 50))[-max(4, len(distance) // 50)]
     if np.abs(grey - np.median(grey))[far].mean() > 0.35 * distance[far].mean():
         return brightness
     # The mean difference of the ink from the background, after flipping those opposite to the strongest.
-    ink = colours[far] * np.sign(colours[far] @ colours[distance.argmax()])[:, None]
-    direction = ink.mean(0)
-    levels = (np.asarray(picture) - np.median(pixels, 0)) @ (direction / max(1e-6, np.abs(direction).sum()))
+    ink = colours[:, far]
+    direction = (ink * np.sign(colours[:, distance.argmax()] @ ink)).mean(1)
+    levels = (np.asarray(picture) - paper) @ (direction / max(1e-6, np.abs(direction).sum()))
     return Image.fromarray(np.clip(np.rint(128 + levels), 0, 255).astype(np.uint8))

@@ -8,7 +8,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from digit_engine import build_ink_engine
@@ -16,24 +16,11 @@ from digit_ink import find_ink
 from digit_ink_net import load_ink_net
 from digit_pixels import Box, NoInkError, read_thumbnail
 from train.hands import Hand
-from train.pages import NOT_ONE_DIGIT, UNKNOWN, Page, draw_lines, make_page, pick, vary
+from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
 
 BATCH = 128
-# A page is used only if the box of the ink found overlaps that of the ink written by this share of both.
+# A digit is used only if the boxes of its ink as found and as written overlap by more than this share of their union.
 LEAST_OVERLAP = 0.7
-
-
-class RandomPages(Dataset[Page]):
-    """Random pages; each depends on the seed and its number."""
-
-    def __init__(self, hands: list[Hand], count: int, seed: int) -> None:
-        self.hands, self.count, self.seed = hands, count, seed
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> Page:
-        return make_page(self.hands, np.random.default_rng((self.seed, number)))
 
 
 def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
@@ -49,14 +36,17 @@ def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tup
     pixels, digits = [], []
     for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):
         for page, ink in zip(batch, find_ink([page.grey for page in batch], see), strict=True):
-            if (
-                ink
-                and page.digit != UNKNOWN
-                and (page.digit == NOT_ONE_DIGIT or overlap(ink.box, box_of(page)) > LEAST_OVERLAP)
-            ):
+            if ink and is_used(page, ink.box):
                 pixels.append(ink.pixels)
                 digits.append(page.digit)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
+
+
+def is_used(page: Page, found: Box) -> bool:
+    """Return whether what was found in a box is sure to be what the label of the page says."""
+    if page.digit < 0:
+        return page.digit == NOT_ONE_DIGIT
+    return overlap(found, box_of(page)) > LEAST_OVERLAP
 
 
 def box_of(page: Page) -> Box:
@@ -102,7 +92,7 @@ def make_thumbnail(hand: Hand, chance: Generator) -> NDArray[np.uint8]:
     drawn = side * 4
     margin = chance.uniform(0.0, 0.16) * drawn + width * drawn / 2
     fitted = ((lines - (low + high) / 2) * scale) * ((drawn - 2 * margin) / size.max()) + drawn / 2
-    ink = draw_lines(fitted.astype(np.float32), (drawn, drawn), width * drawn, None)
+    ink = draw_lines(fitted.astype(np.float32), (drawn, drawn), width * drawn)
     small = cv2.resize(ink, (side, side), interpolation=cv2.INTER_AREA)
     kind = chance.random()
     if kind < 0.4:

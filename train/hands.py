@@ -88,11 +88,10 @@ def follow(skeleton: NDArray[np.bool_]) -> Lines:
     starts, ends = [], []
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
         other = number[rows + 1 + down, columns + 1 + right]
-        # A diagonal is no piece where two straight ones already join its ends.
         if down and right:
-            other = np.where(
-                (number[rows + 1 + down, columns + 1] >= 0) | (number[rows + 1, columns + 1 + right] >= 0), -1, other
-            )
+            # A diagonal is no piece where two straight ones already join its ends.
+            corners = np.maximum(number[rows + 1 + down, columns + 1], number[rows + 1, columns + 1 + right])
+            other = np.where(corners >= 0, -1, other)
         starts.append(np.nonzero(other >= 0)[0])
         ends.append(other[other >= 0])
     start, end = np.concatenate(starts), np.concatenate(ends)
@@ -102,7 +101,7 @@ def follow(skeleton: NDArray[np.bool_]) -> Lines:
         np.add.at(total, start, points[end])
         np.add.at(total, end, points[start])
         degree = np.bincount(np.concatenate([start, end]), minlength=len(points))
-        points = total / (2 + degree)[:, None].astype(np.float32)
+        points = np.asarray(total / (2 + degree)[:, None].astype(np.float32), np.float32)
     return np.stack([points[start], points[end]], 1)
 
 

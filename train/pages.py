@@ -4,12 +4,14 @@ Brightness is float32, 0 (black) to 1. Ink is the share 0..1 of each pixel that 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from train.hands import Hand, Lines
 
@@ -36,14 +38,31 @@ LIGHTS = ("even", "gradient", "shadow", "flash")
 
 
 class Page(NamedTuple):
-    """A page (h, w) uint8 grey levels, its digit's ink (h, w) float32, and what is on it; see NOT_ONE_DIGIT and UNKNOWN."""
+    """A page (h, w), what was written on it, and how it was made."""
 
     grey: NDArray[np.uint8]
+    # 0 to 1; a curve's or both digits' where the page has those.
     ink: Field
+    # 0 to 9, NOT_ONE_DIGIT or UNKNOWN.
     digit: int
     paper: str
     pen: str
     light: str
+
+
+class RandomPages(Dataset[Page]):
+    """Random pages; each depends on the seed and its number alone."""
+
+    def __init__(self, hands: list[Hand], count: int, seed: int) -> None:
+        self.hands, self.count, self.seed = hands, count, seed
+
+    def __len__(self) -> int:
+        """Return how many pages there are."""
+        return self.count
+
+    def __getitem__(self, number: int) -> Page:
+        """Make the page of a number."""
+        return make_page(self.hands, np.random.default_rng((self.seed, number)))
 
 
 def make_page(hands: list[Hand], chance: Generator) -> Page:
@@ -55,8 +74,8 @@ def make_page(hands: list[Hand], chance: Generator) -> Page:
     digit, placed, height = place_digit(hands, shape, chance)
     width = pen_width(pen, height, chance)
     ink = draw_lines(placed, shape, width, chance, pen)
-    least = max(width, min(LEAST_TARGET_SHARE * height, LEAST_TARGET_PAGE_SHARE * max(shape)))
-    target = draw_lines(placed, shape, max(least, width), None, pen)
+    least = min(LEAST_TARGET_SHARE * height, LEAST_TARGET_PAGE_SHARE * max(shape))
+    target = draw_lines(placed, shape, max(least, width))
     if target.max() < 0.5 or seen_share(placed, shape) < LEAST_SEEN:
         digit = min(digit, NOT_ONE_DIGIT)
     if not len(placed) and chance.random() < 0.5:
@@ -98,7 +117,20 @@ def place_digit(hands: list[Hand], shape: tuple[int, int], chance: Generator) ->
     kind = chance.random()
     if kind < NOTHING_SHARE:
         return NOT_ONE_DIGIT, np.zeros((0, 2, 2), np.float32), 0.3 * min(shape)
-    shorter = min(shape)
+    height = choose_height(min(shape), chance)
+    hand = pick(hands, chance)
+    digit, lines = hand.digit, vary(hand.lines, chance)
+    if kind < NOTHING_SHARE + PAIRS_SHARE:
+        digit, lines = NOT_ONE_DIGIT, pair(lines, pick(hands, chance), chance)
+    elif kind < NOTHING_SHARE + PAIRS_SHARE + CURVES_SHARE:
+        lines = curve(chance)
+        # One or two curves may well look like a digit.
+        digit = UNKNOWN if len(lines) < 3 * CURVE_POINTS else NOT_ONE_DIGIT
+    return digit, place(lines * height, shape, chance), height
+
+
+def choose_height(shorter: int, chance: Generator) -> float:
+    """Return the height of a digit in pixels, for a page with a shorter side of so many."""
     spread = chance.random()
     if spread < 0.45:
         height = chance.uniform(0.35, 0.95) * shorter
@@ -106,23 +138,12 @@ def place_digit(hands: list[Hand], shape: tuple[int, int], chance: Generator) ->
         height = math.exp(chance.uniform(math.log(0.09), math.log(0.6))) * shorter
     else:
         height = chance.uniform(0.85, 1.12) * shorter
-    height = max(height, 9.0)
-    hand = pick(hands, chance)
-    digit = hand.digit
-    lines = vary(hand.lines, chance)
-    if kind < NOTHING_SHARE + PAIRS_SHARE:
-        other = pick(hands, chance)
-        apart = chance.uniform(0.55, 0.9)
-        lines = np.concatenate(
-            [lines - (apart / 2, 0), vary(other.lines, chance) + (apart / 2, chance.normal(0, 0.06))]
-        )
-        digit = NOT_ONE_DIGIT
-    elif kind < NOTHING_SHARE + PAIRS_SHARE + CURVES_SHARE:
-        lines, digit = curve(chance), NOT_ONE_DIGIT
-        # One or two curves may well look like a digit.
-        if len(lines) < 3 * CURVE_POINTS:
-            digit = UNKNOWN
-    points = lines.reshape(-1, 2) * height
+    return max(height, 9.0)
+
+
+def place(lines: Lines, shape: tuple[int, int], chance: Generator) -> Lines:
+    """Move lines to where they are written on a page, mostly about its middle; a few lie partly beyond its rims."""
+    points = lines.reshape(-1, 2)
     low, high = points.min(0), points.max(0)
     room = np.array(shape[::-1]) - (high - low)
     where = np.clip(chance.normal(0.5, 0.22, 2), 0, 1)
@@ -130,7 +151,15 @@ def place_digit(hands: list[Hand], shape: tuple[int, int], chance: Generator) ->
         where = where + chance.normal(0, 0.35, 2)
     # What is larger than the page lies over its rims.
     corner = np.where(room > 4, 2 + where * (room - 4), room * chance.uniform(0.3, 0.7, 2))
-    return digit, (lines * height + (corner - low)).astype(np.float32), height
+    return (lines + (corner - low)).astype(np.float32)
+
+
+def pair(lines: Lines, hand: Hand, chance: Generator) -> Lines:
+    """Return lines with those of another hand on their right."""
+    apart = chance.uniform(0.55, 0.9)
+    other = vary(hand.lines, chance)
+    right = np.array([apart / 2, chance.normal(0, 0.06)])
+    return np.concatenate([lines - np.array([apart / 2, 0]), other + right])
 
 
 def pick(hands: list[Hand], chance: Generator) -> Hand:
@@ -172,8 +201,10 @@ def pen_width(pen: str, height: float, chance: Generator) -> float:
     return max(0.6, math.exp(chance.uniform(math.log(low), math.log(high))) * height)
 
 
-def draw_lines(lines: Lines, shape: tuple[int, int], width: float, chance: Generator | None, pen: str = "") -> Field:
-    """Draw lines with a pen of a width in pixels: (h, w) ink. chance makes the strokes uneven, as the pen does."""
+def draw_lines(
+    lines: Lines, shape: tuple[int, int], width: float, chance: Generator | None = None, pen: str = ""
+) -> Field:
+    """Draw lines with a pen of a width in pixels: (h, w) ink. With chance, the strokes are as uneven as the pen's."""
     height, breadth = shape[0] * FINE, shape[1] * FINE
     skeleton = np.full((height, breadth), 255, np.uint8)
     points = np.clip(lines * FINE * 16, -30000, 30000)
@@ -193,7 +224,7 @@ def draw_lines(lines: Lines, shape: tuple[int, int], width: float, chance: Gener
             # Pressed unevenly, down to strokes that break.
             press = smooth_field((height, breadth), int(chance.integers(4, 14)), chance)
             ink *= np.clip(1 + chance.uniform(0.3, 1.4) * np.minimum(press, 0), 0.05, 1)
-    return cv2.resize(ink.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(ink.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
 def smooth_field(shape: tuple[int, int], nodes: int, chance: Generator) -> Field:
@@ -201,7 +232,8 @@ def smooth_field(shape: tuple[int, int], nodes: int, chance: Generator) -> Field
     longer = max(shape)
     grid = (max(2, round(nodes * shape[0] / longer)), max(2, round(nodes * shape[1] / longer)))
     coarse = chance.uniform(-1, 1, grid).astype(np.float32)
-    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC if nodes < 40 else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_CUBIC if nodes < 40 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=interpolation), np.float32)
 
 
 def draw_page(
@@ -209,7 +241,7 @@ def draw_page(
 ) -> Field:
     """Return a drawing: ink of one level on another, with or without soft edges, a frame, lines, specks or noise."""
     if chance.random() < 0.5 and len(placed):
-        ink = draw_lines(placed, shape, width, None)
+        ink = draw_lines(placed, shape, width)
     if chance.random() < 0.35:
         ink = (ink > 0.4).astype(np.float32)
     if chance.random() < 0.55:
@@ -244,23 +276,27 @@ def fill_page(shape: tuple[int, int], chance: Generator) -> Field:
         nodes = max(2, int(math.exp(chance.uniform(math.log(3), math.log(max(shape))))))
         page += chance.uniform(0.05, 0.5) * smooth_field(shape, nodes, chance)
     if kind > 0.35:
-        fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
-        for _ in range(int(chance.integers(1, 4))):
-            # A polygon about a point; far from it on every side.
-            corners = int(chance.integers(3, 12))
-            angles = np.sort(
-                chance.uniform(0, 2 * math.pi / corners, corners) + np.arange(corners) * 2 * math.pi / corners
-            )
-            reach = chance.uniform(0.25, 0.5, corners) * min(fine.shape)
-            centre = chance.uniform(0.3, 0.7, 2) * fine.shape[::-1]
-            points = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
-            cv2.fillPoly(fine, [np.rint(points).astype(np.int32)], int(chance.integers(80, 256)), cv2.LINE_AA)
+        shapes = polygons(shape, chance)
         shade = 1 + chance.uniform(0, 0.4) * smooth_field(shape, int(chance.integers(2, 20)), chance)
-        page += reduce(fine, shape) * (chance.uniform(0, 1) - page) * shade
+        page += shapes * (chance.uniform(0, 1) - page) * shade
     page = soften(page, chance) if chance.random() < 0.4 else page
     if chance.random() < 0.5:
         page = page + chance.normal(0, math.exp(chance.uniform(-5, -1)), shape).astype(np.float32)
     return page
+
+
+def polygons(shape: tuple[int, int], chance: Generator) -> Field:
+    """Return one to three filled polygons, each far from its middle on every side."""
+    fine = blank(shape)
+    for _ in range(int(chance.integers(1, 4))):
+        corners = int(chance.integers(3, 12))
+        steps = chance.uniform(0, 2 * math.pi / corners, corners)
+        angles = np.sort(steps + np.arange(corners) * 2 * math.pi / corners)
+        reach = chance.uniform(0.25, 0.5, corners) * min(fine.shape)
+        centre = chance.uniform(0.3, 0.7, 2) * fine.shape[::-1]
+        points = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
+        cv2.fillPoly(fine, [np.rint(points).astype(np.int32)], int(chance.integers(80, 256)), cv2.LINE_AA)
+    return reduce(fine, shape)
 
 
 def photograph(
@@ -327,13 +363,10 @@ def texture(paper: str, shape: tuple[int, int], chance: Generator) -> Field:
     if chance.random() < 0.2:
         for _ in range(int(chance.integers(1, 4))):
             # A fold is brighter on one side than on the other, and often a thin line.
-            angle, place = chance.uniform(0, math.pi), chance.uniform(0.1, 0.9) * longer
-            offset = (x * math.cos(angle) + y * math.sin(angle)) - place
-            surface += (
-                chance.normal(0, 0.08)
-                * np.tanh(offset / chance.uniform(1, 6))
-                * np.exp(-np.abs(offset) / (0.3 * longer))
-            )
+            angle, where = chance.uniform(0, math.pi), chance.uniform(0.1, 0.9) * longer
+            offset = (x * math.cos(angle) + y * math.sin(angle)) - where
+            sides = chance.normal(0, 0.08) * np.tanh(offset / chance.uniform(1, 6))
+            surface += sides * np.exp(-np.abs(offset) / (0.3 * longer))
             surface -= chance.uniform(0, 0.25) * np.exp(-((offset / chance.uniform(0.6, 1.6)) ** 2))
     return np.asarray(surface, np.float32)
 
@@ -361,7 +394,7 @@ def ruling(shape: tuple[int, int], kind: str, chance: Generator) -> Field:
         depth = np.maximum(0.3, 1 + turned @ tilt)
         return turned / depth[..., None] + middle
 
-    fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+    fine = blank(shape)
     if kind == "dotted":
         x, y = np.meshgrid(places, places)
         radius = chance.uniform(0.5, 1.6) * FINE
@@ -399,9 +432,15 @@ def draw(fine: NDArray[np.uint8], lines: NDArray[np.float64], level: int, thickn
     cv2.polylines(fine, list(points), isClosed=False, color=level, thickness=thickness, lineType=cv2.LINE_AA, shift=4)
 
 
+def blank(shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return fine ink for a page of a shape, without any so far."""
+    return np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+
+
 def reduce(fine: NDArray[np.uint8], shape: tuple[int, int]) -> Field:
     """Return fine ink 0..255 in the page's resolution as 0..1."""
-    return cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    levels = cv2.resize(fine, shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(levels, np.float32) / np.float32(255)
 
 
 def neighbours(
@@ -434,7 +473,7 @@ def neighbours(
         pieces.append(lines + centre)
     fine: Field | None = None
     if pieces:
-        fine = draw_lines(np.concatenate(pieces).astype(np.float32), shape, width * chance.uniform(0.6, 1.2), None)
+        fine = draw_lines(np.concatenate(pieces).astype(np.float32), shape, width * chance.uniform(0.6, 1.2))
     if chance.random() < 0.25:
         text = print_text(low, high, shape, chance)
         fine = text if fine is None else np.maximum(fine, text)
@@ -452,7 +491,7 @@ def box(placed: Lines, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDA
 
 def print_text(low: NDArray[np.float64], high: NDArray[np.float64], shape: tuple[int, int], chance: Generator) -> Field:
     """Return lines of small print above or below the digit's box."""
-    fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+    fine = blank(shape)
     scale = chance.uniform(0.25, 0.6)
     step = 40 * scale
     top = int(chance.uniform(0, 2) * step)
@@ -468,7 +507,7 @@ def print_text(low: NDArray[np.float64], high: NDArray[np.float64], shape: tuple
 
 def specks(shape: tuple[int, int], ink: Field, chance: Generator) -> Field:
     """Return a few dots and short hairs away from the ink."""
-    fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+    fine = blank(shape)
     for _ in range(int(chance.integers(1, 14))):
         x, y = (int(chance.integers(side)) for side in shape[::-1])
         if ink[max(0, y - 6) : y + 7, max(0, x - 6) : x + 7].any():
@@ -483,7 +522,7 @@ def specks(shape: tuple[int, int], ink: Field, chance: Generator) -> Field:
 
 def frame(shape: tuple[int, int], chance: Generator) -> Field:
     """Return a rectangle along the rim, whole or in part."""
-    fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+    fine = blank(shape)
     inset = chance.uniform(-0.02, 0.1, 4) * min(fine.shape)
     left, top, right, bottom = inset[0], inset[1], fine.shape[1] - 1 - inset[2], fine.shape[0] - 1 - inset[3]
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
@@ -495,85 +534,97 @@ def frame(shape: tuple[int, int], chance: Generator) -> Field:
 
 
 def surround(page: Field, placed: Lines, shape: tuple[int, int], chance: Generator) -> Field:
-    """Return the page with what lies around it: a table beyond its edge, a spiral, the ring of a cup, a finger."""
+    """Return the page with what lies around the digit: a table beyond its edges, a spiral, a cup, or a finger."""
     low, high = box(placed, shape)
     kind = chance.random()
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     margin = 0.03 * min(shape)
-    sides = (low[0], low[1], shape[1] - high[0], shape[0] - high[1])
-    side = int(np.argmax(np.array(sides) * chance.uniform(0.3, 1, 4)))
-    room = sides[side] - margin
+    # The room to the left of the digit, above it, to its right and below it.
+    gaps = (low[0], low[1], shape[1] - high[0], shape[0] - high[1])
+    rooms = [gap - margin for gap in gaps]
+    side = int(np.argmax(np.array(gaps) * chance.uniform(0.3, 1, 4)))
     if kind < 0.6:
-        # One to three edges of the paper, beyond which is something else.
-        for _ in range(int(chance.integers(1, 4))):
-            side = int(chance.integers(4))
-            room = sides[side] - margin
-            if room < 3:
-                continue
-            depth = chance.uniform(0.1, 1) * min(room, 0.4 * max(shape))
-            offset = (x, y, shape[1] - 1 - x, shape[0] - 1 - y)[side]
-            other = (y, x, y, x)[side]
-            length = (shape[0], shape[1], shape[0], shape[1])[side]
-            line = depth + chance.normal(0, 0.05) * (other - chance.uniform(0, 1) * length)
-            beyond = np.clip((line - offset) / chance.uniform(0.5, 3) + 0.5, 0, 1)
-            level = chance.uniform(0.05, 1.0)
-            ground = level * texture(str(chance.choice(["plain", "wood", "cloth"])), shape, chance)
-            page = page + beyond * (ground - page)
-            if chance.random() < 0.5:
-                # The paper's shadow, or its thickness, along the edge.
-                page = page * (
-                    1 - chance.uniform(0.1, 0.6) * np.exp(-(((offset - line) / chance.uniform(0.8, 4)) ** 2))
-                )
-        return np.asarray(page, np.float32)
-    fine = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
-    if kind < 0.8 and room > 4:
-        # The wire and the holes of a spiral along the side with most room.
-        step = chance.uniform(0.04, 0.12) * max(shape) * FINE
-        depth = chance.uniform(0.2, 0.6) * min(room, 0.15 * max(shape)) * FINE
-        holes, ring = chance.random() < 0.7, chance.random() < 0.7
-        size = max(1, round(chance.uniform(0.15, 0.35) * step))
-        length = fine.shape[0] if side in (0, 2) else fine.shape[1]
-        for place in np.arange(chance.uniform(0, 1) * step, length, step):
-            inner = {
-                0: (depth, place),
-                1: (place, depth),
-                2: (fine.shape[1] - depth, place),
-                3: (place, fine.shape[0] - depth),
-            }
-            outer = {
-                0: (0, place - size),
-                1: (place - size, 0),
-                2: (fine.shape[1], place - size),
-                3: (place - size, fine.shape[0]),
-            }
-            end = (int(inner[side][0]), int(inner[side][1]))
-            if holes:
-                cv2.circle(fine, end, size, 230, -1, cv2.LINE_AA)
-            if ring:
-                cv2.line(fine, end, (int(outer[side][0]), int(outer[side][1])), 255, max(1, size // 2), cv2.LINE_AA)
+        return lay_on_table(page, rooms, shape, chance)
+    if kind < 0.8 and rooms[side] > 4:
+        cover = spiral(side, rooms[side], shape, chance)
     elif kind < 0.92:
-        # An arc that passes the digit by: a cup, a plate, a coin, a stain.
-        centre = chance.uniform(-0.3, 1.3, 2) * fine.shape[::-1]
-        corners = np.array([[a, b] for a in (low[0], high[0]) for b in (low[1], high[1])]) * FINE
-        distance = np.linalg.norm(corners - centre, axis=1)
-        inside = chance.random() < 0.3
-        radius = distance.max() * chance.uniform(1.15, 1.6) if inside else distance.min() * chance.uniform(0.3, 0.8)
-        within = np.all(centre > low * FINE) and np.all(centre < high * FINE)
-        if 4 < radius < 2000 and (inside or not within):
-            thickness = -1 if chance.random() < 0.4 and not inside else int(chance.integers(1, 14))
-            cv2.circle(fine, np.rint(centre).astype(int).tolist(), int(radius), 255, thickness, cv2.LINE_AA)
-    elif room > 6:
-        # A finger or a pencil that reaches in from a side.
-        tip = {0: (0, 0.5), 1: (0.5, 0), 2: (1, 0.5), 3: (0.5, 1)}[side]
-        start = np.array([tip[0] * fine.shape[1], tip[1] * fine.shape[0]]) + chance.normal(0, 0.2, 2) * min(fine.shape)
-        inward = {0: (1, 0), 1: (0, 1), 2: (-1, 0), 3: (0, -1)}[side]
-        thickness = max(2, int(chance.uniform(0.1, 0.5) * room * FINE))
-        end = start + np.array(inward) * max(0.0, chance.uniform(0.2, 0.8) * room * FINE - thickness)
-        cv2.line(
-            fine, np.rint(start).astype(int).tolist(), np.rint(end).astype(int).tolist(), 255, thickness, cv2.LINE_AA
-        )
-    cover = reduce(fine, shape)
+        cover = arc(low * FINE, high * FINE, shape, chance)
+    elif rooms[side] > 6:
+        cover = finger(side, rooms[side], shape, chance)
+    else:
+        cover = np.zeros(shape, np.float32)
     return np.asarray(page + cover * (chance.uniform(0.05, 0.9) - page), np.float32)
+
+
+def lay_on_table(page: Field, rooms: Sequence[float], shape: tuple[int, int], chance: Generator) -> Field:
+    """Return the page with one to three edges, as far as there is room, and something else beyond them."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    for _ in range(int(chance.integers(1, 4))):
+        side = int(chance.integers(4))
+        if rooms[side] < 3:
+            continue
+        depth = chance.uniform(0.1, 1) * min(rooms[side], 0.4 * max(shape))
+        offset = (x, y, shape[1] - 1 - x, shape[0] - 1 - y)[side]
+        other, length = ((y, shape[0]), (x, shape[1]))[side % 2]
+        line = depth + chance.normal(0, 0.05) * (other - chance.uniform(0, 1) * length)
+        beyond = np.clip((line - offset) / chance.uniform(0.5, 3) + 0.5, 0, 1)
+        level = chance.uniform(0.05, 1.0)
+        ground = level * texture(str(chance.choice(["plain", "wood", "cloth"])), shape, chance)
+        page = page + beyond * (ground - page)
+        if chance.random() < 0.5:
+            # The paper's shadow, or its thickness, along the edge.
+            darkness = chance.uniform(0.1, 0.6)
+            page = page * (1 - darkness * np.exp(-(((offset - line) / chance.uniform(0.8, 4)) ** 2)))
+    return np.asarray(page, np.float32)
+
+
+def spiral(side: int, room: float, shape: tuple[int, int], chance: Generator) -> Field:
+    """Return the holes and the wire of a spiral along a side (0 to 3: left, top, right, bottom)."""
+    fine = blank(shape)
+    height, width = fine.shape
+    step = chance.uniform(0.04, 0.12) * max(shape) * FINE
+    depth = chance.uniform(0.2, 0.6) * min(room, 0.15 * max(shape)) * FINE
+    has_holes, has_wire = chance.random() < 0.7, chance.random() < 0.7
+    size = max(1, round(chance.uniform(0.15, 0.35) * step))
+    rim = (0, 0, width, height)[side]
+    inner = (depth, depth, width - depth, height - depth)[side]
+    for along in np.arange(chance.uniform(0, 1) * step, (height, width)[side % 2], step):
+        hole, end = (int(inner), int(along)), (int(rim), int(along - size))
+        if side % 2:
+            hole, end = hole[::-1], end[::-1]
+        if has_holes:
+            cv2.circle(fine, hole, size, 230, -1, cv2.LINE_AA)
+        if has_wire:
+            cv2.line(fine, hole, end, 255, max(1, size // 2), cv2.LINE_AA)
+    return reduce(fine, shape)
+
+
+def arc(low: NDArray[np.float64], high: NDArray[np.float64], shape: tuple[int, int], chance: Generator) -> Field:
+    """Return a circle that passes the digit's fine box by: a cup, a plate, a coin, a stain; at times none."""
+    fine = blank(shape)
+    centre = chance.uniform(-0.3, 1.3, 2) * fine.shape[::-1]
+    corners = np.array([[x, y] for x in (low[0], high[0]) for y in (low[1], high[1])])
+    distance = np.linalg.norm(corners - centre, axis=1)
+    around = chance.random() < 0.3
+    radius = distance.max() * chance.uniform(1.15, 1.6) if around else distance.min() * chance.uniform(0.3, 0.8)
+    within = np.all(centre > low) and np.all(centre < high)
+    if 4 < radius < 2000 and (around or not within):
+        thickness = -1 if chance.random() < 0.4 and not around else int(chance.integers(1, 14))
+        cv2.circle(fine, np.rint(centre).astype(int).tolist(), int(radius), 255, thickness, cv2.LINE_AA)
+    return reduce(fine, shape)
+
+
+def finger(side: int, room: float, shape: tuple[int, int], chance: Generator) -> Field:
+    """Return a finger or a pencil that reaches in from a side (0 to 3: left, top, right, bottom)."""
+    fine = blank(shape)
+    height, width = fine.shape
+    middle = np.array([(0, 0.5 * height), (0.5 * width, 0), (width, 0.5 * height), (0.5 * width, height)][side])
+    start = middle + chance.normal(0, 0.2, 2) * min(fine.shape)
+    inward = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][side])
+    thickness = max(2, int(chance.uniform(0.1, 0.5) * room * FINE))
+    end = start + inward * max(0.0, chance.uniform(0.2, 0.8) * room * FINE - thickness)
+    first, last = np.rint([start, end]).astype(int).tolist()
+    cv2.line(fine, first, last, 255, thickness, cv2.LINE_AA)
+    return reduce(fine, shape)
 
 
 def illuminate(light: str, shape: tuple[int, int], chance: Generator) -> Field:
@@ -589,16 +640,11 @@ def illuminate(light: str, shape: tuple[int, int], chance: Generator) -> Field:
         lit *= 1 - chance.uniform(0.1, 1.0) * (x * x + y * y)
     if light == "shadow":
         for _ in range(int(chance.integers(1, 3))):
-            angle, place = chance.uniform(0, 2 * math.pi), chance.normal(0, 0.25)
-            offset = (
-                x * math.cos(angle)
-                + y * math.sin(angle)
-                - place
-                + chance.uniform(0, 0.2) * smooth_field(shape, 5, chance)
-            )
-            cover = 1 / (
-                1 + np.exp(np.clip(-offset / math.exp(chance.uniform(math.log(0.004), math.log(0.15))), -30, 30))
-            )
+            angle, where = chance.uniform(0, 2 * math.pi), chance.normal(0, 0.25)
+            offset = x * math.cos(angle) + y * math.sin(angle) - where
+            offset = offset + chance.uniform(0, 0.2) * smooth_field(shape, 5, chance)
+            softness = math.exp(chance.uniform(math.log(0.004), math.log(0.15)))
+            cover = 1 / (1 + np.exp(np.clip(-offset / softness, -30, 30)))
             if chance.random() < 0.4:
                 width = chance.uniform(0.1, 0.5)
                 cover = cover * (offset < width) * np.clip((width - offset) / 0.02, 0, 1)
@@ -611,9 +657,9 @@ def add_flash(page: Field, shape: tuple[int, int], chance: Generator) -> Field:
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     centre = chance.uniform(0, 1, 2) * shape
     reach = chance.uniform(0.1, 0.6) * max(shape)
-    return np.asarray(
-        page + chance.uniform(0.1, 0.7) * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / reach**2), np.float32
-    )
+    brightness = chance.uniform(0.1, 0.7)
+    squared = (y - centre[0]) ** 2 + (x - centre[1]) ** 2
+    return np.asarray(page + brightness * np.exp(-squared / reach**2), np.float32)
 
 
 def soften(page: Field, chance: Generator) -> Field:
@@ -622,27 +668,24 @@ def soften(page: Field, chance: Generator) -> Field:
     if chance.random() < 0.25:
         length = int(chance.integers(2, 7))
         kernel = np.zeros((length, length), np.float32)
-        cv2.line(
-            kernel, tuple(chance.integers(0, length, 2).tolist()), tuple(chance.integers(0, length, 2).tolist()), 1.0
-        )
-        return cv2.filter2D(page, -1, kernel / kernel.sum())
-    return cv2.GaussianBlur(page, (0, 0), sigma)
+        start, end = chance.integers(0, length, (2, 2)).tolist()
+        cv2.line(kernel, start, end, 1.0)
+        return np.asarray(cv2.filter2D(page, -1, kernel / kernel.sum()), np.float32)
+    return np.asarray(cv2.GaussianBlur(page, (0, 0), sigma), np.float32)
 
 
 def compress(page: Field, chance: Generator) -> Field:
     """Return a page with what JPEG leaves of it."""
     levels = np.rint(np.clip(page, 0, 1) * 255).astype(np.uint8)
     _, file = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, int(chance.integers(15, 90))])
-    return cv2.imdecode(file, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)
 
 
 def put_in_picture(grey: Field, ink: Field, chance: Generator) -> tuple[Field, Field]:
     """Return a page, and its ink, in a picture of it: a screenshot with bars, or a photo on another ground."""
     if chance.random() > 0.06:
         return grey, ink
-    bars = [
-        (int(a), int(b))
-        for a, b in chance.integers(0, [[max(2, grey.shape[0] // 4)] * 2, [max(2, grey.shape[1] // 4)] * 2])
-    ]
+    widest = [[max(2, side // 4)] * 2 for side in grey.shape]
+    bars = chance.integers(0, widest).tolist()
     level = float(chance.choice([0.0, 1.0, chance.uniform(0, 1)]))
     return np.pad(grey, bars, constant_values=level), np.pad(ink, bars)

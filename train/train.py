@@ -1,4 +1,4 @@
-"""Train DigitNet on MNIST and on digits found on made-up pages, and write its weights with a record of how they were made."""
+"""Train DigitNet on MNIST and on digits found on made-up pages, and write its weights with a record."""
 
 import argparse
 import sys
@@ -29,6 +29,7 @@ from train.weights import may_write, write
 EPOCHS = 40
 QUICK_EPOCHS = 7
 BATCH = 256
+# Processes that make pages beside the one that reads them.
 WORKERS = 1
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05

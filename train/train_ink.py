@@ -16,14 +16,14 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from digit_ink_net import INK_WEIGHTS, MASK_PX, InkNet, make_planes, view_shape
 from digit_net import has_bfloat16
 from train.hands import Hand, read_hands, read_held_out_hands
 from train.options import positive
-from train.pages import Page, make_page
+from train.pages import Page, RandomPages
 from train.weights import may_write, write
 
 PICTURES = 300_000
@@ -34,27 +34,20 @@ WORKERS = 1
 PEAK_LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.02
 EMA_DECAY = 0.999
-# Pages to measure on are made of hands that training never sees.
+# Pages to measure on are made of hands that training never sees; a short run is measured on as many as it learned from.
 VALIDATION_PICTURES = 2_000
 VALIDATION_SEED = 20_241_001
 
 
-class Pages(Dataset[tuple[NDArray[np.float16], NDArray[np.float16]]]):
-    """What the net sees of a number of random pages, and the ink in them; each page depends on the seed and its number."""
-
-    def __init__(self, hands: list[Hand], count: int, seed: int) -> None:
-        self.hands, self.count, self.seed = hands, count, seed
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        page = make_page(self.hands, np.random.default_rng((self.seed, number)))
-        return make_planes(page.grey).astype(np.float16), make_target(page).astype(np.float16)
+def stack(pages: Sequence[Page]) -> tuple[Tensor, Tensor]:
+    """Return what the net sees of pages, (B, 2, 160, 160), and their ink there, (B, 1, 80, 80); both are float16."""
+    planes = np.stack([make_planes(page.grey) for page in pages]).astype(np.float16)
+    targets = np.stack([make_target(page) for page in pages]).astype(np.float16)
+    return torch.from_numpy(planes), torch.from_numpy(targets)
 
 
 def make_target(page: Page) -> NDArray[np.float32]:
-    """Return the ink of a page where the net should see it: (1, 80, 80)."""
+    """Return the ink of a page as the net should see it: (1, 80, 80) float32."""
     height, width = view_shape(page.grey.shape)
     target = np.zeros((1, MASK_PX, MASK_PX), np.float32)
     rows, columns = -(-height // 2), -(-width // 2)
@@ -70,10 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     net = train(read_hands(), options.pictures, options.seed)
     seconds = time.monotonic() - started
+    pages = min(options.pictures, VALIDATION_PICTURES)
     record = {
         "seed": options.seed,
         "pictures": options.pictures,
-        "validation_dice": round(measure(net, read_held_out_hands()), 4),
+        "validation_dice": round(measure(net, read_held_out_hands(), pages), 4),
         "duration_s": round(seconds, 1),
     }
     return write(net, options.weights, record, "validation_dice", options.force)
@@ -107,9 +101,10 @@ def train(hands: list[Hand], pictures: int, seed: int) -> InkNet:
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    loader = DataLoader(Pages(hands, steps * BATCH, seed), BATCH, num_workers=WORKERS, prefetch_factor=4)
+    pages = RandomPages(hands, steps * BATCH, seed)
+    loader = DataLoader(pages, BATCH, num_workers=WORKERS, prefetch_factor=4, collate_fn=stack)
     recent = 0.0
-    with tqdm(loader, unit="batch", disable=None, mininterval=20) as bar:
+    with tqdm(loader, unit="batch", disable=None) as bar:
         for number, (planes, target) in enumerate(bar):
             planes, target = planes.to(device).float(), target.to(device).float()
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
@@ -125,11 +120,11 @@ def train(hands: list[Hand], pictures: int, seed: int) -> InkNet:
                 bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
             if number % 500 == 0:
                 bar.write(f"{number} of {steps}: loss {recent:.4f}")
-    return fold(cast("nn.Module", average.module)).cpu()
+    return fold(average.module).cpu()
 
 
 def ink_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return twice the binary cross entropy of (B, 1, h, w) logits plus their Dice loss, with which thin strokes count."""
+    """Return twice the binary cross entropy of (B, 1, h, w) logits plus their Dice loss, which makes thin ink count."""
     ink = torch.sigmoid(logits)
     overlap = 2 * (ink * target).sum((1, 2, 3)) + 8
     dice = 1 - overlap / (ink.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 8)
@@ -137,7 +132,7 @@ def ink_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def add_normalisation(net: InkNet) -> InkNet:
-    """Put batch normalisation after each 3x3 convolution of a net but the last."""
+    """Return a net with batch normalisation after each convolution of a net but the last."""
     for name, layer in list(net.named_children()):
         if name != "last":
             conv = cast("nn.Conv2d", layer)
@@ -150,14 +145,15 @@ def fold(net: nn.Module) -> InkNet:
     net.eval()
     for name, layer in list(net.named_children()):
         if isinstance(layer, nn.Sequential):
-            setattr(net, name, fuse_conv_bn_eval(layer[0], layer[1]))
+            conv, normalisation = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(layer))
+            setattr(net, name, fuse_conv_bn_eval(conv, normalisation))
     return cast("InkNet", net)
 
 
 @torch.inference_mode()
-def measure(net: InkNet, hands: list[Hand]) -> float:
-    """Return the mean Dice overlap 0..1 of a net's ink with the true ink on pages of held-out hands."""
-    loader = DataLoader(Pages(hands, VALIDATION_PICTURES, VALIDATION_SEED), BATCH)
+def measure(net: InkNet, hands: list[Hand], pictures: int) -> float:
+    """Return the mean Dice overlap 0..1 of a net's ink with the true ink on random pages of hands."""
+    loader = DataLoader(RandomPages(hands, pictures, VALIDATION_SEED), BATCH, collate_fn=stack)
     shares = []
     for planes, target in loader:
         ink = (net(planes.float()) > 0).float()

@@ -13,6 +13,9 @@ from torch import nn
 
 def may_write(weights: Path, force: bool) -> bool:
     """Return whether weights may be written; if not, say why on standard error."""
+    if not weights.parent.is_dir():
+        print(f"{weights.parent} is no folder.", file=sys.stderr)
+        return False
     if force or not weights.exists() or weights.with_suffix(".json").exists():
         return True
     print(f"{weights} has no record beside it to compare with: use --force to replace it.", file=sys.stderr)
@@ -32,7 +35,7 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
     }
     print(json.dumps(record, indent=2))
     record_path = weights.with_suffix(".json")
-    kept = json.loads(record_path.read_text())[measure] if record_path.exists() else 0.0
+    kept = json.loads(record_path.read_text())[measure] if weights.exists() and record_path.exists() else 0.0
     refused = record[measure] < kept and not force
     target = weights.with_suffix(".worse.pt") if refused else weights
     torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)

@@ -15,7 +15,7 @@ from digit_pixels import Box, Ink
 from digit_reader import Reader
 from train.hands import Hand, read_held_out_hands
 from train.pages import NOT_ONE_DIGIT, Page, make_page
-from train.train_ink import measure
+from train.train_ink import VALIDATION_PICTURES, measure
 
 CPU = torch.device("cpu")
 MOST_BYTES = 1_000_000
@@ -71,7 +71,7 @@ def test_pages_without_writing_are_blank(hands: list[Hand], reader: Reader) -> N
 def seven(side: int, left: int, top: int, size: int, pen: int) -> NDArray[np.uint8]:
     """Return white paper with a 7 of a size, its strokes of a width in pixels."""
     page = np.full((side, side), 235, np.uint8)
-    corners = np.add([left, top], [[0, 0], [size, 0], [0.35 * size, size]])
+    corners = np.array([[0, 0], [size, 0], [0.35 * size, size]]) + np.array([left, top])
     cv2.polylines(
         page, [np.rint(corners).astype(np.int32)], isClosed=False, color=60, thickness=pen, lineType=cv2.LINE_AA
     )
@@ -140,7 +140,7 @@ def test_the_engine_sees_what_the_net_sees(pages: list[Page]) -> None:
 @pytest.mark.slow
 def test_the_shipped_weights_find_as_much_as_their_record_says(hands: list[Hand]) -> None:
     record = json.loads(INK_WEIGHTS.with_suffix(".json").read_text())
-    assert measure(load_ink_net(), hands) == pytest.approx(record["validation_dice"], abs=0.002)
+    assert measure(load_ink_net(), hands, VALIDATION_PICTURES) == pytest.approx(record["validation_dice"], abs=0.002)
 
 
 def test_the_weights_are_small() -> None:
