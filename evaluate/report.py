@@ -92,9 +92,9 @@ def describe(
             "Summary",
             f"The SHA-256 of DigitNet's weights begins with {digest(WEIGHTS)}, that of InkNet's with "
             f"{digest(INK_WEIGHTS)}; they ran with torch {torch.__version__}. An answer is certain from a confidence "
-            f"of {threshold:g}. Intervals are Wilson's. ECE is the expected calibration error in 15 bins of equal width, "
-            "without refused pictures. AUROC is how often a picture of MNIST gets more confidence than one that is not "
-            "one digit. A refused picture has a confidence of 0 and counts as read wrong.",
+            f"of {threshold:g}. Intervals are Wilson's. ECE is the expected calibration error in 15 bins of equal "
+            "width, without refused pictures. AUROC is how often a picture of MNIST gets more confidence than one that "
+            "is not one digit. A refused picture has a confidence of 0 and counts as read wrong.",
             [tabulate(results)],
         ),
         Section(
