@@ -18,7 +18,6 @@ from digit_net import load_net
 from evaluate.corruptions import CORRUPTIONS, make_uploads
 from evaluate.document import align, write_report
 from evaluate.out_of_distribution import make_out_of_distribution
-from evaluate.pages import NAME as PAGES_NAME
 from evaluate.pages import make_pages, split_by_kind, to_pictures
 from evaluate.pictures import PictureSet, png, read_folder
 from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service, read_threshold
@@ -80,6 +79,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], digits.numpy())
     from_net = predict_pixels(net, threshold, test)
     results = [(mnist, predict(mnist.uploads, mnist.name) if url else from_net)]
+    place_of_pages = 1 + len(sets)
     pages = make_pages(min(PAGES, limit or PAGES)) if report else []
     if report:
         sets.append(to_pictures(pages))
@@ -91,7 +91,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
         print(f"{different} of {len(pixels):,} MNIST digits are read differently by the service and by the net.")
     if report:
         curves = measure_corruptions(predict, mnist, pixels)
-        kinds = next(split_by_kind(pages, result) for result in results if result[0].name == PAGES_NAME)
+        kinds = split_by_kind(pages, results[place_of_pages])
         write_report(report, "How well the digits are read", describe(results, curves, kinds, threshold))
         print(f"Wrote {report / 'report.md'} and {report / 'report.html'}.")
     return 1 if different else 0

@@ -1,28 +1,28 @@
 """Made-up pages of hands that training never saw, by the kind of paper, pen and light."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
 from evaluate.pictures import PictureSet, png
 from evaluate.predictions import Predictions, Result
 from train.hands import read_held_out_hands
-from train.pages import LIGHTS, NOT_ONE_DIGIT, PAPERS, PENS, Page, make_page
+from train.pages import LIGHTS, PAPERS, PENS, Page, RandomPages
 
 SEED = 20_261_127
-NAME = "made-up pages"
 
 
 def make_pages(count: int) -> list[Page]:
     """Return random pages, each with one digit."""
-    hands = read_held_out_hands()
-    pages = (make_page(hands, np.random.default_rng((SEED, number))) for number in range(2 * count))
-    return [page for page in pages if page.digit > NOT_ONE_DIGIT][:count]
+    pages = RandomPages(read_held_out_hands(), 2 * count, SEED)
+    written = (pages[number] for number in range(len(pages)))
+    return list(islice((page for page in written if page.digit >= 0), count))
 
 
 def to_pictures(pages: Sequence[Page]) -> PictureSet:
     """Return pages as somebody would upload them."""
-    return PictureSet(NAME, [png(page.grey) for page in pages], np.array([page.digit for page in pages]))
+    return PictureSet("made-up pages", [png(page.grey) for page in pages], np.array([page.digit for page in pages]))
 
 
 def split_by_kind(pages: Sequence[Page], result: Result) -> dict[str, Result]:

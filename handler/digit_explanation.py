@@ -1,13 +1,12 @@
 """What an explanation adds to an answer: what the net saw, which ink counted, and where the digit is."""
 
 import base64
-import io
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from digit_attribution import attribute
 from digit_image import Picture
@@ -23,15 +22,13 @@ def explain(net: DigitNet, picture: Picture, reading: Reading, with_mask: bool) 
     pixels = torch.from_numpy(reading.ink.pixels).to(net.fc1.weight.device)
     attribution = attribute(net, pixels, int(reading.probabilities.argmax())).cpu().numpy()
     levels, box = crop(reading.ink)
-    # Reduced pictures: from the pixels in which the ink was sought to those of the upload.
-    scale = 1.0 if picture.grey is None else max(picture.size) / max(picture.grey.shape)
     explanation = {
         "pixels": reading.ink.pixels[0].tolist(),
         "saliency": np.round(attribution.astype(np.float64), DECIMALS).tolist(),
-        "box": [round(side * scale) for side in box],
+        "box": [round(side * picture.scale) for side in box],
     }
     if with_mask:
-        explanation["mask"] = base64.b64encode(png(levels)).decode()
+        explanation["mask"] = base64.b64encode(cv2.imencode(".png", levels)[1].tobytes()).decode()
     return explanation
 
 
@@ -42,10 +39,3 @@ def crop(ink: Ink) -> tuple[NDArray[np.uint8], Box]:
     x, y = (right - left) / ink.levels.shape[1], (bottom - top) / ink.levels.shape[0]
     box = (left + columns.start * x, top + rows.start * y, left + columns.stop * x, top + rows.stop * y)
     return ink.levels[rows, columns], box
-
-
-def png(levels: NDArray[np.uint8]) -> bytes:
-    """Return (h, w) uint8 levels as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(levels).save(file, "PNG")
-    return file.getvalue()

@@ -1,7 +1,6 @@
 """The handler that TorchServe calls: a batch of requests in, one JSON answer for each out."""
 
 import logging
-from itertools import islice
 
 import numpy as np
 import torch
@@ -56,20 +55,25 @@ class DigitHandler(BaseHandler):
         """Turn n requests, and the readings of all their pictures in order, into n JSON texts."""
         answers = [each if isinstance(each, BadImage) else self.answer(each) for each in readings]
         self.tally.add(answers)
-        remaining = iter(zip(readings, answers, strict=True))
+        last = 0
         texts = []
         for index, request in enumerate(data):
-            mine = list(islice(remaining, len(request.pictures)))
+            first, last = last, last + len(request.pictures)
             if self.context.get_all_request_header(index).get("explain") == "True":
-                for picture, (reading, answer) in zip(request.pictures, mine, strict=True):
-                    if isinstance(picture, Picture) and isinstance(reading, Reading) and isinstance(answer, dict):
-                        answer |= explain(self.model, picture, reading, request.wants_mask)
-            own = [answer for _, answer in mine]
+                self.add_explanations(request, readings[first:last], answers[first:last])
             self.context.set_response_content_type(index, "application/json")
-            if not request.protocol and isinstance(own[0], BadImage):
+            if not request.protocol and isinstance(answers[first], BadImage):
                 self.context.set_response_status(400, "Bad Request", idx=index)
-            texts.append(write_response(request, own, self.manifest["model"]))
+            texts.append(write_response(request, answers[first:last], self.manifest["model"]))
         return texts
+
+    def add_explanations(
+        self, request: Request, readings: list[Reading | BadImage], answers: list[Answer | BadImage]
+    ) -> None:
+        """Add an explanation to the answer to each good picture of a request."""
+        for picture, reading, answer in zip(request.pictures, readings, answers, strict=True):
+            if not (isinstance(picture, BadImage) or isinstance(reading, BadImage) or isinstance(answer, BadImage)):
+                answer |= explain(self.model, picture, reading, request.wants_mask)
 
     def answer(self, reading: Reading) -> Answer:
         """Return the answer to one picture; its probabilities are written with at most six decimals."""

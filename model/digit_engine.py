@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from digit_ink import InkEngine, Mask, Planes
 from digit_ink_net import VIEW_PX, InkNet
 from digit_net import PIXEL_MEAN, PIXEL_STD, DigitNet, has_bfloat16
 from digit_pixels import SIDE_PX
@@ -24,37 +25,37 @@ Engine = Callable[[Tensor], Tensor]
 def build_engine(net: DigitNet, device: torch.device) -> Engine:
     """Return a function from (B, 1, 28, 28) uint8 pixels on the device to (B, 10) float32 probabilities.
 
-    Where the device multiplies bfloat16 in hardware, all but the last layer use it. The kernels of every size are made
-    here, so that the first request is as fast as the others.
+    Where the device multiplies bfloat16 in hardware, all but the last layer use it. All kernels are made here, so that
+    the first request is as fast as the others.
     """
     net = net.to(device).to(memory_format=torch.channels_last)
-    engines = [in_sizes(SIZES, lambda pixels: torch.softmax(net(pixels), 1))]
-    if has_bfloat16(device):
-        engines.append(in_sizes(SIZES, bfloat16_copy(net)))
-    with torch.inference_mode():
-        for engine in engines:
-            for size in SIZES:
-                engine(torch.zeros(size, 1, SIDE_PX, SIDE_PX, dtype=torch.uint8, device=device))
-    return engines[0] if len(engines) == 1 else with_second_look(engines[1], engines[0])
+    blank = torch.zeros(1, 1, SIDE_PX, SIDE_PX, dtype=torch.uint8, device=device)
+    exact = in_sizes(SIZES, lambda pixels: torch.softmax(net(pixels), 1), blank)
+    return with_second_look(in_sizes(SIZES, bfloat16_copy(net), blank), exact) if has_bfloat16(device) else exact
 
 
-def build_ink_engine(net: InkNet, device: torch.device) -> Engine:
-    """Return a function from (B, 2, 160, 160) float32 planes on the device to the share 0..1 of ink, (B, 80, 80)."""
+def build_ink_engine(net: InkNet, device: torch.device) -> InkEngine:
+    """Return a function from (n, 2, 160, 160) float32 planes to the share 0..1 of ink, (n, 80, 80) float32."""
     precision = torch.bfloat16 if has_bfloat16(device) else torch.float32
     net = net.to(device, precision).to(memory_format=torch.channels_last)
 
     def see(planes: Tensor) -> Tensor:
         return torch.sigmoid(net(planes.to(precision, memory_format=torch.channels_last)).float())[:, 0]
 
-    engine = in_sizes(INK_SIZES, see)
-    with torch.inference_mode():
-        for size in INK_SIZES:
-            engine(torch.zeros(size, 2, VIEW_PX, VIEW_PX, device=device))
-    return engine
+    engine = in_sizes(INK_SIZES, see, torch.zeros(1, 2, VIEW_PX, VIEW_PX, device=device))
+
+    def see_ink(planes: Planes) -> Mask:
+        with torch.inference_mode():
+            return engine(torch.from_numpy(planes).to(device)).cpu().numpy()
+
+    return see_ink
 
 
-def in_sizes(sizes: Sequence[int], read: Engine) -> Engine:
-    """Return an engine for any number of pictures, which passes them to another in batches of the sizes."""
+def in_sizes(sizes: Sequence[int], read: Engine, blank: Tensor) -> Engine:
+    """Return an engine for any number of pictures, which passes them to another in batches of the sizes.
+
+    The kernels of every size are made here, with copies of one blank picture.
+    """
 
     def read_any(pictures: Tensor) -> Tensor:
         if len(pictures) > sizes[-1]:
@@ -62,6 +63,9 @@ def in_sizes(sizes: Sequence[int], read: Engine) -> Engine:
         size = next(size for size in sizes if size >= len(pictures))
         return read(functional.pad(pictures, (0, 0, 0, 0, 0, 0, 0, size - len(pictures))))[: len(pictures)]
 
+    with torch.inference_mode():
+        for size in sizes:
+            read(blank.repeat(size, 1, 1, 1))
     return read_any
 
 

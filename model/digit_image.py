@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, NoInkError, is_mnist, read_thumbnail, ready
+from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, is_mnist, read_thumbnail, ready
 
 MAX_MEGAPIXELS = 25
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -51,8 +51,8 @@ class Picture(NamedTuple):
     # (h, w) uint8, no side above SEARCH_PX.
     grey: NDArray[np.uint8] | None
     ink: Ink | None = None
-    # The upload's width and height, as it is shown.
-    size: tuple[int, int] = (SIDE_PX, SIDE_PX)
+    # Pixels of the upload for one of the grey levels.
+    scale: float = 1.0
 
 
 def read_picture(upload: bytes) -> Picture:
@@ -65,7 +65,8 @@ def load(picture: Image.Image) -> Picture:
 
     A picture that already has MNIST's size and geometry becomes its pixels, unchanged.
     """
-    grey, size = decode(picture)
+    longer = max(picture.size)
+    grey = decode(picture)
     if min(grey.shape) < NARROWEST_PX:
         sentence = f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way."
         raise BadImage(sentence, "too_small")
@@ -74,11 +75,11 @@ def load(picture: Image.Image) -> Picture:
             if is_mnist(pixels):
                 return Picture(None, ready(pixels))
     if max(grey.shape) > THUMBNAIL_PX:
-        return Picture(grey, size=size)
-    try:
-        return Picture(None, read_thumbnail(grey), size)
-    except NoInkError as cause:
-        raise blank() from cause
+        return Picture(grey, scale=longer / max(grey.shape))
+    ink = read_thumbnail(grey)
+    if ink is None:
+        raise blank()
+    return Picture(None, ink)
 
 
 def blank() -> BadImage:
@@ -109,12 +110,8 @@ def count_megapixels(picture: Image.Image) -> float:
     return picture.width * picture.height / 1e6
 
 
-def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX, and its full size.
-
-    The size is width and height. Raises BadImage.
-    """
-    size = picture.size
+def decode(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return the first frame as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX. Raises BadImage."""
     try:
         factor = reduction(picture)
         if factor > 1:
@@ -123,14 +120,11 @@ def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
-        stored = picture.size
         ImageOps.exif_transpose(picture, in_place=True)
-        if picture.size != stored:
-            size = size[::-1]
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
         raise BadImage("The picture is damaged or cut off: send the whole file.", "damaged") from cause
-    return np.asarray(shrink(grey)), size
+    return np.asarray(shrink(grey))
 
 
 def shrink(picture: Image.Image) -> Image.Image:

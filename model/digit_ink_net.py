@@ -99,3 +99,9 @@ def view_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the height and width at which the net sees a picture of a shape (h, w)."""
     height, width = (max(2, round(side * VIEW_PX / max(shape))) for side in shape)
     return height, width
+
+
+def mask_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the height and width at which the net's mask shows a picture of a shape (h, w)."""
+    height, width = view_shape(shape)
+    return -(-height // 2), -(-width // 2)

@@ -41,10 +41,6 @@ class Ink(NamedTuple):
     box: Box
 
 
-class NoInkError(Exception):
-    """No ink stands out from the background."""
-
-
 def is_mnist(pixels: NDArray[np.uint8]) -> bool:
     """Return whether (28, 28) uint8 pixels have MNIST's geometry: black around a centred digit 20 pixels long."""
     rows, columns = extent(pixels)
@@ -65,12 +61,12 @@ def ready(pixels: NDArray[np.uint8]) -> Ink:
     return Ink(pixels[None], pixels, (0, 0, SIDE_PX, SIDE_PX))
 
 
-def read_thumbnail(grey: NDArray[np.uint8]) -> Ink:
-    """Return the ink in (h, w) uint8 grey levels of at most THUMBNAIL_PX a side.
-
-    Raises NoInkError if nothing stands out from the background.
-    """
-    contrast, full = two_levels(grey)
+def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
+    """Return the ink in (h, w) uint8 grey levels of at most THUMBNAIL_PX a side, or None if none stands out."""
+    levels = two_levels(grey)
+    if levels is None:
+        return None
+    contrast, full = levels
     solid = contrast > full * INK_SHARE
     if grey.shape == (SIDE_PX, SIDE_PX) and (not is_clean(contrast, full, solid) or is_like_mnist(contrast, solid)):
         # Noise, haze and lines cannot be cleaned here, but the net was trained to read through them.
@@ -153,21 +149,18 @@ def stroke_width(marks: NDArray[np.bool_]) -> float:
     return 2 * area / max(1.0, outline * np.pi / 4)
 
 
-def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | None:
     """Return the (h, w) contrast of a picture of two levels, where ink is positive, and the contrast of full ink.
 
-    The background is the level with the larger shares of the border and of the whole.
-    Raises NoInkError if there is only one level.
+    The background is the level with the larger shares of the border and of the whole. None: there is only one level.
     """
     threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     bright = grey > threshold
     if not bright.any() or bright.all():
-        raise NoInkError
+        return None
     border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
     bright_ground = border.mean() + bright.mean() > 1
     level = float(np.median(grey[bright == bright_ground]))
     contrast = (grey.astype(np.float32) - level) * (-1 if bright_ground else 1)
     full = float(np.percentile(contrast, 98))
-    if full < LEAST_CONTRAST:
-        raise NoInkError
-    return contrast, full
+    return (contrast, full) if full >= LEAST_CONTRAST else None

@@ -27,14 +27,18 @@ class Reader:
 
     def __init__(self, net: DigitNet, ink_net: InkNet, device: torch.device) -> None:
         self.device = device
-        self.digit_engine = build_engine(net, device)
-        self.ink_engine = build_ink_engine(ink_net, device)
+        self.engine = build_engine(net, device)
+        # See digit_ink.InkEngine.
+        self.see_ink = build_ink_engine(ink_net, device)
 
     def read(self, pictures: Sequence[Picture | BadImage]) -> list[Reading | BadImage]:
         """Return the reading of each of n pictures, or why it is refused: BadImage as given, or as it is blank."""
         inks = self.find(pictures)
         good = [ink.pixels for ink in inks if isinstance(ink, Ink)]
-        probabilities = iter(self.read_pixels(np.stack(good)) if good else ())
+        if not good:
+            return [ink for ink in inks if isinstance(ink, BadImage)]
+        with torch.inference_mode():
+            probabilities = iter(self.engine(torch.from_numpy(np.stack(good)).to(self.device)).cpu().numpy())
         return [Reading(next(probabilities), ink) if isinstance(ink, Ink) else ink for ink in inks]
 
     def find(self, pictures: Sequence[Picture | BadImage]) -> list[Ink | BadImage]:
@@ -42,13 +46,3 @@ class Reader:
         greys = [each.grey for each in pictures if isinstance(each, Picture) and each.grey is not None]
         found = iter(find_ink(greys, self.see_ink))
         return [each if isinstance(each, BadImage) else each.ink or next(found) or blank() for each in pictures]
-
-    def read_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities (n, 10) float32 for (n, 1, 28, 28) uint8 pixels."""
-        with torch.inference_mode():
-            return self.digit_engine(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
-
-    def see_ink(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the ink (n, 80, 80) float32, 0 to 1, in (n, 2, 160, 160) float32 planes."""
-        with torch.inference_mode():
-            return self.ink_engine(torch.from_numpy(planes).to(self.device)).cpu().numpy()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from train.hands import read_held_out_hands
 from train.options import positive
-from train.pages import Page, make_page
+from train.pages import Page, RandomPages
 
 SIDE_PX, GAP_PX = 120, 4
 COLUMNS = 6
@@ -27,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         parser.error(f"{options.file} must end in .png or .jpg")
-    hands = read_held_out_hands()
-    pages = [make_page(hands, np.random.default_rng((options.seed, number))) for number in range(options.pages)]
-    _, file = cv2.imencode(options.file.suffix.lower(), draw_sheet(pages))
+    pages = RandomPages(read_held_out_hands(), options.pages, options.seed)
+    _, file = cv2.imencode(options.file.suffix.lower(), draw_sheet([pages[number] for number in range(len(pages))]))
     try:
         options.file.write_bytes(file.tobytes())
     except OSError as error:
@@ -41,19 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw_sheet(pages: Sequence[Page]) -> NDArray[np.uint8]:
     """Return (h, w) uint8 grey levels with all pages and their ink."""
-    tiles = [np.hstack([fit(page.grey), fit(np.rint(page.ink * 255).astype(np.uint8))]) for page in pages]
+    tiles = [np.hstack([tile(page.grey), tile(np.rint(page.ink * 255).astype(np.uint8))]) for page in pages]
     tiles += [np.full_like(tiles[0], GREY)] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
     return np.vstack(rows)
 
 
-def fit(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def tile(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (h, w) uint8 grey levels in a square tile."""
-    tile = np.full((SIDE_PX + GAP_PX, SIDE_PX + GAP_PX), GREY, np.uint8)
+    square = np.full((SIDE_PX + GAP_PX, SIDE_PX + GAP_PX), GREY, np.uint8)
     scale = SIDE_PX / max(picture.shape)
     height, width = (max(1, round(side * scale)) for side in picture.shape)
-    tile[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return tile
+    square[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return square
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from digit_engine import build_ink_engine
 from digit_ink import find_ink
 from digit_ink_net import load_ink_net
-from digit_pixels import Box, NoInkError, read_thumbnail
+from digit_pixels import Box, read_thumbnail
 from train.hands import Hand
 from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
 
@@ -26,16 +26,11 @@ LEAST_OVERLAP = 0.7
 def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
     """Return what InkNet finds on random pages: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    engine = build_ink_engine(load_ink_net(), device)
-
-    def see(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return engine(torch.from_numpy(planes).to(device)).cpu().numpy()
-
+    see_ink = build_ink_engine(load_ink_net(), device)
     pages = DataLoader(RandomPages(hands, count, seed), BATCH, num_workers=workers, collate_fn=list)
     pixels, digits = [], []
     for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):
-        for page, ink in zip(batch, find_ink([page.grey for page in batch], see), strict=True):
+        for page, ink in zip(batch, find_ink([page.grey for page in batch], see_ink), strict=True):
             if ink and is_used(page, ink.box):
                 pixels.append(ink.pixels)
                 digits.append(page.digit)
@@ -70,11 +65,10 @@ def find_in_thumbnails(hands: list[Hand], count: int, seed: int) -> tuple[Tensor
     for number in tqdm(range(count), "thumbnails", unit="picture", leave=False, disable=None):
         chance = np.random.default_rng((seed, number, 1))
         hand = pick(hands, chance)
-        try:
-            pixels.append(read_thumbnail(make_thumbnail(hand, chance)).pixels)
+        ink = read_thumbnail(make_thumbnail(hand, chance))
+        if ink:
+            pixels.append(ink.pixels)
             digits.append(hand.digit)
-        except NoInkError:
-            continue
     return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
 
 

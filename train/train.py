@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -21,7 +20,7 @@ from train.found import find_in_thumbnails, find_on_pages
 from train.hands import read_hands
 from train.mnist import read_test, read_training, split
 from train.normalised_net import NormalisedNet, fold
-from train.options import positive
+from train.options import make_parser, positive
 from train.outliers import make_outliers
 from train.pages import NOT_ONE_DIGIT
 from train.weights import may_write, write
@@ -40,12 +39,13 @@ OUTLIER_SHARE = 0.08
 INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
 # Beside MNIST: digits found on pages, and in thumbnails.
 PAGES, THUMBNAILS = 16_000, 6_000
+MEASURE = "validation_accuracy"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure, and save unless better weights are already there; return 1 if they are."""
     options = parse_options(arguments)
-    if not may_write(options.weights, options.force):
+    if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
     net = train(options.epochs, options.seed, frozenset(options.without), options.limit)
@@ -57,16 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "epochs": options.epochs,
         "limit": options.limit,
         "without": sorted(options.without),
-        "validation_accuracy": round(accuracy(net, pixels[held_out], digits[held_out]), 4),
+        MEASURE: round(accuracy(net, pixels[held_out], digits[held_out]), 4),
         "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_test())), 4),
         "duration_s": round(seconds, 1),
     }
-    return write(net, options.weights, record, "validation_accuracy", options.force)
+    return write(net, options.weights, record, MEASURE, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
-    parser = argparse.ArgumentParser(prog="scripts/train", description=__doc__)
+    # Another seed than InkNet's, whose pages DigitNet would get again.
+    parser = make_parser("scripts/train", __doc__, seed=1, weights=WEIGHTS)
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
     limited = f"only the first N pictures of each set ({BATCH} or more)"
     parser.add_argument("--limit", metavar="N", type=positive, help=limited)
@@ -74,9 +75,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--without", action="append", default=[], choices=INGREDIENTS, help="leave out an ingredient; may be repeated"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="file to write, its record beside it as .json")
-    parser.add_argument("--force", action="store_true", help="replace weights even if they are better")
     options = parser.parse_args(arguments)
     if options.limit is not None and options.limit < BATCH:
         parser.error(f"--limit needs at least {BATCH} pictures, one batch")
@@ -96,10 +94,9 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     everything, labels = read_training()
     held_out = split()[1][:limit]
     pixels, digits = (tensor.to(device) for tensor in gather(everything, labels, without, limit, seed))
-    learned_from = torch.arange(len(pixels), device=device)
     held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
     net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
-    batches = len(learned_from) // BATCH
+    batches = len(pixels) // BATCH
     steps = epochs * batches
     decay = min(EMA_DECAY, 1 - 1 / (1 + EMA_SHARE * steps))
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
@@ -110,7 +107,7 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     with tqdm(total=steps, unit="batch", disable=None) as bar:
         for epoch in range(1, epochs + 1):
             epoch_loss = torch.zeros((), device=device)
-            order = learned_from[torch.randperm(len(learned_from), generator=generator, device=device)]
+            order = torch.randperm(len(pixels), generator=generator, device=device)
             for indices in order[: batches * BATCH].view(batches, BATCH):
                 varied, targets = make_batch(pixels[indices], digits[indices], generator, without)
                 with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):

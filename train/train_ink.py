@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import cv2
@@ -19,24 +18,28 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from digit_ink_net import INK_WEIGHTS, MASK_PX, InkNet, make_planes, view_shape
+from digit_ink_net import INK_WEIGHTS, MASK_PX, InkNet, make_planes, mask_shape
 from digit_net import has_bfloat16
 from train.hands import Hand, read_hands, read_held_out_hands
-from train.options import positive
+from train.options import make_parser, positive
 from train.pages import Page, RandomPages
 from train.weights import may_write, write
 
 PICTURES = 300_000
 QUICK_PICTURES = 40_000
 BATCH = 64
+# With 10 steps, OneCycleLR divides by zero; fewer than 20 hardly teach anything.
+LEAST_BATCHES = 20
 # Processes that make pages; training itself takes another core.
 WORKERS = 1
 PEAK_LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.02
-EMA_DECAY = 0.999
+# The moving average of the weights: in short runs it reaches back over this share of the steps.
+EMA_DECAY, EMA_SHARE = 0.999, 0.1
 # Pages to measure on are made of hands that training never sees; a short run is measured on as many as it learned from.
 VALIDATION_PICTURES = 2_000
 VALIDATION_SEED = 20_241_001
+MEASURE = "validation_dice"
 
 
 def stack(pages: Sequence[Page]) -> tuple[Tensor, Tensor]:
@@ -48,9 +51,8 @@ def stack(pages: Sequence[Page]) -> tuple[Tensor, Tensor]:
 
 def make_target(page: Page) -> NDArray[np.float32]:
     """Return the ink of a page as the net should see it: (1, 80, 80) float32."""
-    height, width = view_shape(page.grey.shape)
+    rows, columns = mask_shape(page.grey.shape)
     target = np.zeros((1, MASK_PX, MASK_PX), np.float32)
-    rows, columns = -(-height // 2), -(-width // 2)
     target[0, :rows, :columns] = cv2.resize(page.ink, (columns, rows), interpolation=cv2.INTER_AREA)
     return target
 
@@ -58,7 +60,7 @@ def make_target(page: Page) -> NDArray[np.float32]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, measure, and save unless better weights are already there; return 1 if they are."""
     options = parse_options(arguments)
-    if not may_write(options.weights, options.force):
+    if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
     net = train(read_hands(), options.pictures, options.seed)
@@ -67,27 +69,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {
         "seed": options.seed,
         "pictures": options.pictures,
-        "validation_dice": round(measure(net, read_held_out_hands(), pages), 4),
+        MEASURE: round(measure(net, read_held_out_hands(), pages), 4),
         "duration_s": round(seconds, 1),
     }
-    return write(net, options.weights, record, "validation_dice", options.force)
+    return write(net, options.weights, record, MEASURE, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
-    parser = argparse.ArgumentParser(prog="scripts/train-ink", description=__doc__)
+    parser = make_parser("scripts/train-ink", __doc__, seed=0, weights=INK_WEIGHTS)
     parser.add_argument("--pictures", metavar="N", type=positive, default=PICTURES, help="pages to see (%(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PICTURES} pages: minutes, and nearly as good")
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
-    parser.add_argument(
-        "--weights", type=Path, default=INK_WEIGHTS, help="file to write, its record beside it as .json"
-    )
-    parser.add_argument("--force", action="store_true", help="replace weights even if they are better")
     options = parser.parse_args(arguments)
     if options.quick:
         options.pictures = QUICK_PICTURES
-    if options.pictures < BATCH:
-        parser.error(f"--pictures needs at least {BATCH}, one batch")
+    if options.pictures < LEAST_BATCHES * BATCH:
+        parser.error(f"--pictures needs at least {LEAST_BATCHES * BATCH}, {LEAST_BATCHES} batches")
     return options
 
 
@@ -97,7 +94,7 @@ def train(hands: list[Hand], pictures: int, seed: int) -> InkNet:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = add_normalisation(InkNet()).to(device).to(memory_format=torch.channels_last)
     steps = pictures // BATCH
-    decay = min(EMA_DECAY, 1 - 1 / (1 + 0.1 * steps))
+    decay = min(EMA_DECAY, 1 - 1 / (1 + EMA_SHARE * steps))
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.1)

@@ -11,15 +11,21 @@ import torchvision
 from torch import nn
 
 
-def may_write(weights: Path, force: bool) -> bool:
-    """Return whether weights may be written; if not, say why on standard error."""
+def may_write(weights: Path, measure: str, force: bool) -> bool:
+    """Return whether weights may be written, or have a record of a measure to be better than; if not, say why."""
     if not weights.parent.is_dir():
         print(f"{weights.parent} is no folder.", file=sys.stderr)
         return False
-    if force or not weights.exists() or weights.with_suffix(".json").exists():
+    if force or not weights.exists() or measure in read_record(weights):
         return True
     print(f"{weights} has no record beside it to compare with: use --force to replace it.", file=sys.stderr)
     return False
+
+
+def read_record(weights: Path) -> dict[str, Any]:
+    """Return the record beside weights, empty if there is none."""
+    path = weights.with_suffix(".json")
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, force: bool) -> int:
@@ -34,9 +40,8 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
         "python": platform.python_version(),
     }
     print(json.dumps(record, indent=2))
-    record_path = weights.with_suffix(".json")
-    kept = json.loads(record_path.read_text())[measure] if weights.exists() and record_path.exists() else 0.0
-    refused = record[measure] < kept and not force
+    kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
+    refused = record[measure] < kept
     target = weights.with_suffix(".worse.pt") if refused else weights
     torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)
     target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from digit_engine import INK_SIZES, build_ink_engine
 from digit_ink import find_ink
 from digit_ink_net import INK_WEIGHTS, MASK_PX, VIEW_PX, InkNet, load_ink_net, make_planes
-from digit_pixels import Box, Ink
+from digit_pixels import Ink
 from digit_reader import Reader
+from train.found import box_of, overlap
 from train.hands import Hand, read_held_out_hands
 from train.pages import NOT_ONE_DIGIT, Page, make_page
 from train.train_ink import VALIDATION_PICTURES, measure
@@ -33,19 +34,6 @@ def pages(hands: list[Hand]) -> list[Page]:
     return [make_page(hands, np.random.default_rng((1, number))) for number in range(400)]
 
 
-def overlap(ink: Ink, page: Page) -> float:
-    """Return the area that the box found shares with the true one, as a share of the area of both."""
-    rows, columns = np.nonzero((page.ink > 0.3).any(1))[0], np.nonzero((page.ink > 0.3).any(0))[0]
-    return share(ink.box, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-
-
-def share(one: Box, other: Box) -> float:
-    """Return the area that two boxes share, as a share of the area of both."""
-    sides = [min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) for axis in (0, 1)]
-    both = max(0.0, sides[0]) * max(0.0, sides[1])
-    return both / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - both)
-
-
 def find(reader: Reader, *greys: NDArray[np.uint8]) -> list[Ink | None]:
     """Return the ink found in pictures."""
     return find_ink(greys, reader.see_ink)
@@ -54,7 +42,7 @@ def find(reader: Reader, *greys: NDArray[np.uint8]) -> list[Ink | None]:
 def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], reader: Reader) -> None:
     written = [page for page in pages if page.digit > NOT_ONE_DIGIT]
     found = find(reader, *(page.grey for page in written))
-    right = [ink is not None and overlap(ink, page) > 0.5 for ink, page in zip(found, written, strict=True)]
+    right = [ink is not None and overlap(ink.box, box_of(page)) > 0.5 for ink, page in zip(found, written, strict=True)]
     # Some of these pages are too faint, too small or too dark for a person too.
     assert np.mean(right) > 0.75
     for kind in {page.paper for page in written}:
@@ -89,7 +77,7 @@ def test_the_box_is_right_wherever_and_however_large_the_digit_is(
     assert ink is not None
     half = pen / 2
     true = (left - half, top - half, left + size + half, top + size + half)
-    assert share(ink.box, true) > 0.7
+    assert overlap(ink.box, true) > 0.7
 
 
 def test_a_small_digit_is_seen_from_near(reader: Reader) -> None:
@@ -105,7 +93,7 @@ def test_light_and_polarity_do_not_matter(reader: Reader) -> None:
     for shaded in (page, page * light, page * light.T, 255 - page, 0.3 * page, 128 + 0.2 * page):
         (ink,) = find(reader, np.rint(shaded).astype(np.uint8))
         assert ink is not None
-        assert share(ink.box, (100, 120, 250, 270)) > 0.8
+        assert overlap(ink.box, (100, 120, 250, 270)) > 0.8
 
 
 def test_pictures_of_a_batch_are_read_as_alone(pages: list[Page], reader: Reader) -> None:
@@ -127,14 +115,14 @@ def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
 
 
 def test_the_engine_sees_what_the_net_sees(pages: list[Page]) -> None:
-    planes = torch.from_numpy(np.stack([make_planes(page.grey) for page in pages[:20]]))
+    planes = np.stack([make_planes(page.grey) for page in pages[:20]])
     with torch.inference_mode():
-        exact = torch.sigmoid(load_ink_net()(planes))[:, 0]
-        quick = build_ink_engine(load_ink_net(), CPU)(planes)
+        exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
+    quick = build_ink_engine(load_ink_net(), CPU)(planes)
     assert quick.shape == (20, MASK_PX, MASK_PX)
-    assert quick.dtype == torch.float32
+    assert quick.dtype == np.float32
     # Where bfloat16 is used, at the edge of strokes.
-    assert (quick - exact).abs().mean() < 0.005
+    assert np.abs(quick - exact).mean() < 0.005
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_learns_and_writes_weights_with_a_record(trained: Path) -> None:
     DigitNet().load_state_dict(torch.load(trained, weights_only=True))
     record = json.loads(trained.with_suffix(".json").read_text())
-    assert {"seed": 0, "epochs": 3, "limit": 1024, "without": []}.items() <= record.items()
+    assert {"seed": 1, "epochs": 3, "limit": 1024, "without": []}.items() <= record.items()
     assert {"torch", "torchvision", "python", "device", "duration_s"} <= set(record)
     # Chance is 0.1.
     assert record["validation_accuracy"] > 0.5
@@ -99,8 +99,8 @@ def test_what_is_not_one_digit_on_a_page_is_to_be_any_digit_alike() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("without", [{"pens"}, {"pages"}, {"pages", "thumbnails"}], ids=str)
-def test_pages_and_thumbnails_join_mnist(without: set[str]) -> None:
+@pytest.mark.parametrize("without", [("pens",), ("pages",), ("pages", "thumbnails")], ids="+".join)
+def test_pages_and_thumbnails_join_mnist(without: tuple[str, ...]) -> None:
     pixels, digits = read_training()
     all_pixels, all_digits = gather(pixels, digits, frozenset(without), 256, seed=0)
     assert all_pixels.dtype == torch.uint8

@@ -12,9 +12,20 @@ from digit_ink_net import MASK_PX, InkNet, make_planes
 from operate.config import ROOT
 from train.hands import read_held_out_hands
 from train.pages import RandomPages
-from train.train_ink import BATCH, add_normalisation, fold, ink_loss, main, make_target, measure, stack
+from train.train_ink import (
+    BATCH,
+    LEAST_BATCHES,
+    MEASURE,
+    add_normalisation,
+    fold,
+    ink_loss,
+    main,
+    make_target,
+    measure,
+    stack,
+)
 
-PAGES = 1_280
+PAGES = LEAST_BATCHES * BATCH
 
 
 @pytest.mark.slow
@@ -29,12 +40,13 @@ def test_training_learns_and_keeps_better_weights(tmp_path: Path) -> None:
     assert record["validation_dice"] > untrained + 0.1
     InkNet().load_state_dict(torch.load(weights, weights_only=True))
     trained = weights.read_bytes()
-    assert main(["--pictures", str(BATCH), "--weights", str(weights)]) == 1
+    weights.with_suffix(".json").write_text(json.dumps(record | {MEASURE: 0.99}))
+    assert main(["--pictures", str(PAGES), "--weights", str(weights)]) == 1
     assert weights.read_bytes() == trained
     assert (tmp_path / "ink.worse.pt").exists()
 
 
-@pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={BATCH - 1}", "--pictures=many", "--seed=x"])
+@pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={PAGES - 1}", "--pictures=many", "--seed=x"])
 def test_a_wrong_option_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refusal:
         main([option])

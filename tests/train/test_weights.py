@@ -1,0 +1,87 @@
+"""Weights come with a record, and better ones are kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from train.weights import may_write, write
+
+
+def write_with(weights: Path, share: float, force: bool = False) -> int:
+    """Write a net, with ones for weights, that was measured to be so good."""
+    net = nn.Linear(2, 1)
+    nn.init.ones_(net.weight)
+    return write(net, weights, {"seed": 3, "share_read": share}, "share_read", force)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights of a net that was measured at 0.8, their record beside them."""
+    weights = tmp_path / "net.pt"
+    assert write_with(weights, 0.8) == 0
+    return weights
+
+
+def test_weights_are_written_with_a_record(weights: Path) -> None:
+    assert torch.load(weights, weights_only=True)["weight"].tolist() == [[1, 1]]
+    record = json.loads(weights.with_suffix(".json").read_text())
+    assert {"seed": 3, "share_read": 0.8, "torch": torch.__version__}.items() <= record.items()
+    assert {"torchvision", "python", "device"} <= record.keys()
+
+
+@pytest.mark.parametrize(
+    ("share", "force", "status", "kept"),
+    [(0.9, False, 0, 0.9), (0.8, False, 0, 0.8), (0.7, False, 1, 0.8), (0.7, True, 0, 0.7)],
+    ids=["better", "as good", "worse", "worse but forced"],
+)
+def test_only_worse_weights_do_not_replace_others(
+    share: float, force: bool, status: int, kept: float, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = weights.stat().st_mtime_ns
+    assert write_with(weights, share, force) == status
+    assert json.loads(weights.with_suffix(".json").read_text())["share_read"] == kept
+    worse = weights.with_suffix(".worse.pt")
+    assert worse.exists() == (status == 1)
+    assert (weights.stat().st_mtime_ns == before) == (status == 1)
+    if status:
+        assert json.loads(worse.with_suffix(".json").read_text())["share_read"] == share
+        assert f"its share read 80.00% is better than {share:.2%}" in capsys.readouterr().err
+
+
+def test_a_record_without_its_weights_keeps_nothing(weights: Path) -> None:
+    weights.unlink()
+    assert write_with(weights, 0.1) == 0
+    assert weights.exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "force", "may"),
+    [
+        (None, False, False),
+        (None, True, True),
+        ({"share_read": 0.5}, False, True),
+        ({"another_measure": 0.5}, False, False),
+        ({"another_measure": 0.5}, True, True),
+    ],
+)
+def test_weights_without_a_record_of_the_measure_are_replaced_by_force_alone(
+    record: dict[str, float] | None, force: bool, may: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.pt").touch()
+    if record:
+        (tmp_path / "net.json").write_text(json.dumps(record))
+    assert may_write(tmp_path / "net.pt", "share_read", force) == may
+    assert ("no record" in capsys.readouterr().err) != may
+
+
+def test_a_record_alone_is_no_obstacle(weights: Path) -> None:
+    weights.unlink()
+    assert may_write(weights, "share_read", force=False)
+
+
+def test_a_missing_folder_is_noticed_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not may_write(tmp_path / "missing" / "net.pt", "share_read", force=True)
+    assert f"{tmp_path / 'missing'} is no folder." in capsys.readouterr().err
