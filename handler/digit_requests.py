@@ -33,9 +33,9 @@ class Request:
 
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
-    wants_mask = row.get("mask") in (b"true", "true")
+    wants_mask = row.pop("mask", None) in (b"true", "true")
     try:
-        upload = extract_upload({name: field for name, field in row.items() if name != "mask"})
+        upload = extract_upload(row)
         if isinstance(upload, dict):
             return read_kserve(upload, b"")
         if upload.lstrip()[:1] == b"{":
