@@ -15,8 +15,8 @@ Mask = NDArray[np.float32]
 # Takes the planes (n, 2, 160, 160) of n pictures and returns the ink 0..1 in each, (n, 80, 80).
 InkEngine = Callable[[Planes], Mask]
 
-# Chosen on 142 phone photographs, 319 scans and 250 drawings: all of these may be halved, or raised by half, for a
-# change of two pictures in a hundred of any of them at most.
+# Chosen on 142 phone photographs, 319 scans and 250 drawings. Each may be halved (AROUND: be 1.1) or raised by half;
+# that moves at most one picture in two hundred of any of these sets.
 # A part of the mask reaches as far as it is above LOW; it is ink if it is above HIGH somewhere, and holds LEAST_SHARE
 # of the ink of the largest part.
 LOW, HIGH = 0.15, 0.6
