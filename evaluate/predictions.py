@@ -85,22 +85,22 @@ def load_reader() -> Reader:
 
 def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
     """Return the nets' predictions for picture files, without a service."""
-    return collect(map_in_threads(partial(read_one, threshold), uploads, THREADS, name))
+    return collect(map_in_threads(partial(read_one, load_reader(), threshold), uploads, THREADS, name))
 
 
-def read_one(threshold: float, upload: bytes) -> Answer:
+def read_one(reader: Reader, threshold: float, upload: bytes) -> Answer:
     """Return the nets' digit and confidence for one picture file, and whether it is certain."""
-    reading = read_upload(upload)
+    reading = read_upload(reader, upload)
     if reading is None:
         return REFUSED, 0.0, False
     confidence = float(reading.probabilities.max())
     return int(reading.probabilities.argmax()), confidence, confidence >= threshold
 
 
-def read_upload(upload: bytes) -> Reading | None:
+def read_upload(reader: Reader, upload: bytes) -> Reading | None:
     """Return what the nets read in a picture file, or None if it is refused."""
     try:
-        (reading,) = load_reader().read([read_picture(upload)])
+        (reading,) = reader.read([read_picture(upload)])
     except BadImage:
         return None
     return None if isinstance(reading, BadImage) else reading
