@@ -14,7 +14,7 @@ from PIL import Image
 
 from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
-from evaluate.predictions import REFUSED, Result, certain_yet_wrong, load_reader, read_upload
+from evaluate.predictions import REFUSED, Result, certain_yet_wrong, read_upload
 
 BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
 COLOURS = 48
@@ -269,7 +269,7 @@ def plot_mistakes(result: Result, count: int) -> bytes:
         left, middle, right = every[row, 4 * column : 4 * column + 3]
         show(left, thumbnail(pictures.uploads[index], 56))
         left.set_axis_on()
-        reading = read_upload(load_reader(), pictures.uploads[index])
+        reading = read_upload(pictures.uploads[index])
         if reading is not None:
             show(middle, reading.ink.levels)
             middle.set_axis_on()

@@ -1,6 +1,7 @@
 """What the recogniser predicts for picture files: the net in this process, or the running service."""
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from digit_engine import Engine, build_engine
 from digit_image import BadImage, read_picture
-from digit_ink_net import load_ink_net
-from digit_net import DigitNet, load_net
-from digit_reader import Reader, Reading
+from digit_net import DigitNet
+from digit_reader import Reading, read
 from evaluate.pictures import PictureSet
 from operate.client import Client, ServiceError
 from operate.config import OperatorError
@@ -78,29 +79,29 @@ def predict_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Predictio
 
 
 @functools.cache
-def load_reader() -> Reader:
-    """Return the shipped nets, on the CPU as a service's worker has them."""
-    return Reader(load_net(), load_ink_net(), torch.device("cpu"))
+def load_engine(_thread: int) -> Engine:
+    """Return the shipped nets as a service's worker has them, for one thread: two cannot use the same at once."""
+    return build_engine()
 
 
 def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
     """Return the nets' predictions for picture files, without a service."""
-    return collect(map_in_threads(partial(read_one, load_reader(), threshold), uploads, THREADS, name))
+    return collect(map_in_threads(partial(read_one, threshold), uploads, THREADS, name))
 
 
-def read_one(reader: Reader, threshold: float, upload: bytes) -> Answer:
+def read_one(threshold: float, upload: bytes) -> Answer:
     """Return the nets' digit and confidence for one picture file, and whether it is certain."""
-    reading = read_upload(reader, upload)
+    reading = read_upload(upload)
     if reading is None:
         return REFUSED, 0.0, False
     confidence = float(reading.probabilities.max())
     return int(reading.probabilities.argmax()), confidence, confidence >= threshold
 
 
-def read_upload(reader: Reader, upload: bytes) -> Reading | None:
+def read_upload(upload: bytes) -> Reading | None:
     """Return what the nets read in a picture file, or None if it is refused."""
     try:
-        (reading,) = reader.read([read_picture(upload)])
+        (reading,) = read([read_picture(upload)], load_engine(threading.get_ident()))
     except BadImage:
         return None
     return None if isinstance(reading, BadImage) else reading

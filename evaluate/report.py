@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from digit_ink_net import INK_WEIGHTS
-from digit_net import WEIGHTS
+from digit_weights import INK_WEIGHTS, WEIGHTS
 from evaluate import figures
 from evaluate.corruptions import Corruption
 from evaluate.document import Section, Table

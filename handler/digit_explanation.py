@@ -1,26 +1,31 @@
 """What an explanation adds to an answer: what the net saw, which ink counted, and where the digit is."""
 
 import base64
+import functools
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from digit_attribution import attribute
 from digit_image import Picture
-from digit_net import DigitNet
 from digit_pixels import Box, Ink, extent
 from digit_reader import Reading
+from digit_weights import WEIGHTS, Weights, read_weights
 
 DECIMALS = 4
 
 
-def explain(net: DigitNet, picture: Picture, reading: Reading, with_mask: bool) -> dict[str, Any]:
+@functools.cache
+def load_weights() -> Weights:
+    """Return DigitNet's weights, which nothing but explanations needs in a worker."""
+    return read_weights(WEIGHTS)
+
+
+def explain(picture: Picture, reading: Reading, with_mask: bool) -> dict[str, Any]:
     """Return pixels, saliency, box and, if wanted, mask of one picture, as the README describes them."""
-    pixels = torch.from_numpy(reading.ink.pixels).to(net.fc1.weight.device)
-    attribution = attribute(net, pixels, int(reading.probabilities.argmax())).cpu().numpy()
+    attribution = attribute(load_weights(), reading.ink.pixels, int(reading.probabilities.argmax()))
     levels, box = crop(reading.ink)
     explanation = {
         "pixels": reading.ink.pixels[0].tolist(),

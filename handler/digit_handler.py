@@ -1,24 +1,23 @@
 """The handler that TorchServe calls: a batch of requests in, one JSON answer for each out."""
 
+import importlib.util
 import logging
 
+import cv2
 import numpy as np
-import torch
 from ts.context import Context
-from ts.torch_handler.base_handler import BaseHandler
 
+from digit_engine import Engine, build_engine
 from digit_explanation import explain
 from digit_image import BadImage, Picture
-from digit_ink_net import load_ink_net
 from digit_metrics import Tally
-from digit_reader import Reader, Reading
+from digit_reader import Reading, read
 from digit_requests import Answer, Request, Row, read_request, write_response
-from digit_stream import read_in_large_pieces
 
 DECIMALS = 6
 
 
-class DigitHandler(BaseHandler):
+class DigitHandler:
     """Reads the digit in each picture of a batch.
 
     A bad picture is carried along as its BadImage, so that it gets its own error; the others are unaffected.
@@ -26,15 +25,14 @@ class DigitHandler(BaseHandler):
 
     def initialize(self, context: Context) -> None:
         """Load both nets, and the confidence from which an answer counts as certain, from the archive."""
-        super().initialize(context)
-        read_in_large_pieces()
         # A log line per batch takes time.
         logging.getLogger().setLevel(logging.WARNING)
-        settings = self.model_yaml_config["handler"]
+        settings = context.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
-        torch.set_num_threads(settings["threads"])
-        self.reader = Reader(self.model, load_ink_net(), self.device)
-        self.tally = Tally(context.metrics, self.manifest["model"]["modelVersion"])
+        cv2.setNumThreads(settings["threads"])
+        self.engine = load_engine(context.system_properties.get("gpu_id"), settings["threads"])
+        self.model = context.manifest["model"]
+        self.tally = Tally(context.metrics, self.model["modelVersion"])
 
     def handle(self, data: list[Row], context: Context) -> list[bytes]:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
@@ -49,7 +47,7 @@ class DigitHandler(BaseHandler):
 
     def inference(self, data: list[Picture | BadImage]) -> list[Reading | BadImage]:
         """Run both nets once over the good pictures."""
-        return self.reader.read(data)
+        return read(data, self.engine)
 
     def postprocess(self, data: list[Request], readings: list[Reading | BadImage]) -> list[bytes]:
         """Turn n requests, and the readings of all their pictures in order, into n JSON texts."""
@@ -64,7 +62,7 @@ class DigitHandler(BaseHandler):
             self.context.set_response_content_type(index, "application/json")
             if not request.protocol and isinstance(answers[first], BadImage):
                 self.context.set_response_status(400, "Bad Request", idx=index)
-            texts.append(write_response(request, answers[first:last], self.manifest["model"]))
+            texts.append(write_response(request, answers[first:last], self.model))
         return texts
 
     def add_explanations(
@@ -73,7 +71,7 @@ class DigitHandler(BaseHandler):
         """Add an explanation to the answer to each good picture of a request."""
         for picture, reading, answer in zip(request.pictures, readings, answers, strict=True):
             if not (isinstance(picture, BadImage) or isinstance(reading, BadImage) or isinstance(answer, BadImage)):
-                answer |= explain(self.model, picture, reading, request.wants_mask)
+                answer |= explain(picture, reading, request.wants_mask)
 
     def answer(self, reading: Reading) -> Answer:
         """Return the answer to one picture; its probabilities are written with at most six decimals."""
@@ -85,3 +83,13 @@ class DigitHandler(BaseHandler):
             "certain": confidence >= self.certain_from,
             "probabilities": probabilities,
         }
+
+
+def load_engine(gpu: int | None, threads: int) -> Engine:
+    """Return both nets for the GPU that TorchServe gave this worker, if torch is installed, or for the processor."""
+    if gpu is not None and importlib.util.find_spec("torch"):
+        # Only here is torch worth its memory.
+        from digit_gpu import build_engine_on_gpu
+
+        return build_engine_on_gpu(gpu)
+    return build_engine(threads)

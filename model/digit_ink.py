@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from digit_ink_net import MASK_PX, VIEW_PX, make_planes, mask_shape
 from digit_pixels import Box, Ink, cut_out
+from digit_view import MASK_PX, VIEW_PX, make_planes, mask_shape
 
 Grey = NDArray[np.uint8]
 Planes = NDArray[np.float32]

@@ -1,16 +1,11 @@
 """DigitNet, the convolutional net that turns 28x28 pixels into ten logits, with its shipped weights."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WEIGHTS = Path(__file__).with_name("digit_net.pt")
-
-# Mean and standard deviation of the 60,000 MNIST training pictures, in pixel values 0..255.
-PIXEL_MEAN = 33.3184
-PIXEL_STD = 78.5675
+from digit_pixels import PIXEL_MEAN, PIXEL_STD
+from digit_weights import WEIGHTS
 
 
 class DigitNet(nn.Module):
@@ -42,10 +37,3 @@ def load_net() -> DigitNet:
     net = DigitNet().eval()
     net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
     return net
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 in hardware; in software it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -11,6 +11,9 @@ from PIL import Image
 SIDE_PX = 28
 DIGIT_PX = 20
 CENTRE_PX = 14
+# Mean and standard deviation of the 60,000 MNIST training pictures, in pixel values 0..255.
+PIXEL_MEAN = 33.3184
+PIXEL_STD = 78.5675
 
 # Up to this side a picture is a thumbnail: just a digit on an even background.
 THUMBNAIL_PX = 40

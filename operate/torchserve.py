@@ -53,6 +53,8 @@ class TorchServe:
         environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(log_folder())}
         # The handler parses JSON itself, several times as fast.
         environment["TS_DECODE_INPUT_REQUEST"] = "false"
+        # For server/worker; numpy would start threads that a worker has no core for.
+        environment |= {"WORKER_PYTHON": sys.executable, "OPENBLAS_NUM_THREADS": "1"}
         # These would override the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
@@ -60,7 +62,7 @@ class TorchServe:
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
         command += JAVA_OPTIONS
         command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
-        command += ["digits.server.DigitServer", "--python", sys.executable]
+        command += ["digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
         self.process = subprocess.Popen(

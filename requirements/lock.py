@@ -1,8 +1,8 @@
 """Write requirements/: every package in its exact version with hashes, split by who needs it.
 
-torch.txt   torch and its CUDA packages, which another index may replace
-serve.txt   the rest of what serving needs
-develop.txt what training, testing and checking need in addition
+serve.txt   what serving needs
+gpu.txt     what a worker with an NVIDIA GPU needs in addition: torch with its CUDA packages
+develop.txt what training, testing and checking need in addition to both
 """
 
 import argparse
@@ -12,22 +12,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TORCH = re.compile(r"(torch|triton|cuda-.*|nvidia-.*)==")
 
 
 def main() -> None:
-    """Resolve serving and developing together, so that both get the same versions."""
+    """Resolve each list together with those it adds to, so that all get the same versions."""
     argparse.ArgumentParser(
         prog="scripts/lock", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    develop = resolve("pyproject.toml", "--group", "pyproject.toml:develop")
-    serve = [pin for pin in resolve("pyproject.toml") if pin in develop]
-    torch = [pin for pin in serve if TORCH.match(pin)]
-    for name, pins in {
-        "torch": torch,
-        "serve": [pin for pin in serve if pin not in torch],
-        "develop": [pin for pin in develop if pin not in serve],
+    written: list[str] = []
+    for name, options in {
+        "serve": [],
+        "gpu": ["--group", "pyproject.toml:gpu"],
+        "develop": ["--group", "pyproject.toml:develop"],
     }.items():
+        pins = [pin for pin in resolve("pyproject.toml", *options) if pin not in written]
+        written += pins
         text = "# Written by scripts/lock from pyproject.toml.\n" + "".join(pins)
         (ROOT / "requirements" / f"{name}.txt").write_text(text)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from digit_engine import Engine, build_engine
 from digit_net import DigitNet, load_net
-from digit_reader import Reader
-from evaluate.predictions import load_reader
 from operate.archive import build
 from tests.services import Gateway, Service, run_gateway, start, stop
 from train.mnist import read_test
@@ -27,9 +26,9 @@ def shipped_net() -> DigitNet:
 
 
 @pytest.fixture(scope="session")
-def reader() -> Reader:
+def engine() -> Engine:
     """Both shipped nets."""
-    return load_reader()
+    return build_engine()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ ARROWS = {
     "bench": {"operate", "evaluate", "train.mnist"},
 }
 # What running a service must not load: it would take memory and time.
-HEAVY = ("torch", "torchvision", "matplotlib", "pyarrow", "digit_net")
+HEAVY = ("torch", "torchvision", "matplotlib", "pyarrow", "openvino", "digit_net")
 # The modules of these are imported by their own names, as in the archive.
 FLAT = ("model", "handler")
 FILES = {

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from digit_engine import build_ink_engine
+from digit_engine import build_engine
 from digit_ink import find_ink
-from digit_ink_net import load_ink_net
 from digit_pixels import Box, read_thumbnail
 from train.hands import Hand
 from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
@@ -25,8 +24,7 @@ LEAST_OVERLAP = 0.7
 
 def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
     """Return what InkNet finds on random pages: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    see_ink = build_ink_engine(load_ink_net(), device)
+    see_ink = build_engine().see_ink
     pages = DataLoader(RandomPages(hands, count, seed), BATCH, num_workers=workers, collate_fn=list)
     pixels, digits = [], []
     for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):

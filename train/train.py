@@ -13,9 +13,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from digit_net import WEIGHTS, DigitNet, has_bfloat16
+from digit_net import DigitNet
+from digit_weights import WEIGHTS
 from train.accuracy import accuracy
 from train.augment import augment, bend, corrupt
+from train.device import has_bfloat16
 from train.found import find_in_thumbnails, find_on_pages
 from train.hands import read_hands
 from train.mnist import read_test, read_training, split

@@ -10,6 +10,8 @@ import torch
 import torchvision
 from torch import nn
 
+from train.device import device_name
+
 
 def may_write(weights: Path, measure: str, force: bool) -> bool:
     """Return whether weights may be written, or have a record of a measure to be better than; if not, say why."""
@@ -54,10 +56,3 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
         return 1
     print(f"Wrote {target}.")
     return 0
-
-
-def device_name() -> str:
-    """Return the hardware as the record names it."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"

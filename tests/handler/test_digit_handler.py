@@ -16,9 +16,11 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
 from ts.service import Service
 
+from digit_engine import Engine
 from digit_image import read_picture
 from digit_net import DigitNet
-from digit_reader import Reader, Reading
+from digit_reader import Reading
+from digit_reader import read as read_pictures
 from evaluate.pictures import png
 from operate.config import ROOT
 from tests.services import EXAMPLES
@@ -214,21 +216,21 @@ def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str
 EXPLAIN = {"explain": "True"}
 
 
-def read(reader: Reader, upload: bytes) -> Reading:
+def read(engine: Engine, upload: bytes) -> Reading:
     """Return what both nets read in an upload."""
-    (reading,) = reader.read([read_picture(upload)])
+    (reading,) = read_pictures([read_picture(upload)], engine)
     assert isinstance(reading, Reading)
     return reading
 
 
-def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, reader: Reader) -> None:
+def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, engine: Engine) -> None:
     for digit, path in EXAMPLES.items():
         ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
         assert status == 200
         assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency", "box"]
         assert answer["digit"] == digit
         pixels, attribution = np.array(answer["pixels"]), np.array(answer["saliency"])
-        assert np.array_equal(pixels, read(reader, path.read_bytes()).ink.pixels[0])
+        assert np.array_equal(pixels, read(engine, path.read_bytes()).ink.pixels[0])
         assert attribution.shape == (28, 28)
         assert not attribution[pixels == 0].any()
 
@@ -282,10 +284,12 @@ def test_the_mask_is_sent_only_with_an_explanation_and_on_demand(loaded: Service
         assert "mask" not in answer
 
 
-def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(loaded: Service, reader: Reader) -> None:
-    pixels = torch.from_numpy(read(reader, GOOD).ink.pixels)
+def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(
+    loaded: Service, engine: Engine, shipped_net: DigitNet
+) -> None:
+    pixels = torch.from_numpy(read(engine, GOOD).ink.pixels)
     with torch.inference_mode():
-        with_ink, without = loaded._entry_point.__self__.model(torch.stack([pixels, torch.zeros_like(pixels)]))
+        with_ink, without = shipped_net(torch.stack([pixels, torch.zeros_like(pixels)]))
     added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())
     ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
     assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from digit_engine import Engine
 from digit_image import BadImage, read_picture
 from digit_pixels import centre_of_mass, is_mnist
-from digit_reader import Reader, Reading
+from digit_reader import Reading
+from digit_reader import read as read_pictures
 from tests.services import EXAMPLES
 
 Pixels = NDArray[np.uint8]
@@ -27,17 +29,17 @@ def encode(picture: Image.Image, file_format: str = "PNG", **options: Any) -> by
     return file.getvalue()
 
 
-def read(reader: Reader, upload: bytes) -> Reading:
+def read(engine: Engine, upload: bytes) -> Reading:
     """Return what is read in an upload. Raises BadImage."""
-    (reading,) = reader.read([read_picture(upload)])
+    (reading,) = read_pictures([read_picture(upload)], engine)
     if isinstance(reading, BadImage):
         raise reading
     return reading
 
 
-def read_digit(reader: Reader, upload: bytes) -> int:
+def read_digit(engine: Engine, upload: bytes) -> int:
     """Return the digit that is read in an upload. Raises BadImage."""
-    return int(read(reader, upload).probabilities.argmax())
+    return int(read(engine, upload).probabilities.argmax())
 
 
 def enlarge(glyph: Pixels, side: int = 336, margin: int = 40) -> Image.Image:
@@ -119,16 +121,16 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_digit_is_read_in_every_kind_of_picture(
-    kind: str, reader: Reader, mnist_test: tuple[Tensor, Tensor]
+    kind: str, engine: Engine, mnist_test: tuple[Tensor, Tensor]
 ) -> None:
     pixels, digits = mnist_test
     for digit in range(10):
         glyph = pixels[digits == digit][7, 0].numpy()
-        assert read_digit(reader, KINDS[kind](enlarge(glyph))) == digit
+        assert read_digit(engine, KINDS[kind](enlarge(glyph))) == digit
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_camera_may_be_held_any_way(orientation: int, reader: Reader, mnist_test: tuple[Tensor, Tensor]) -> None:
+def test_a_camera_may_be_held_any_way(orientation: int, engine: Engine, mnist_test: tuple[Tensor, Tensor]) -> None:
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -145,12 +147,12 @@ def test_a_camera_may_be_held_any_way(orientation: int, reader: Reader, mnist_te
     exif = Image.Exif()
     exif[0x0112] = orientation
     for file_format in ("JPEG", "PNG", "WEBP"):
-        assert read_digit(reader, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
+        assert read_digit(engine, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_the_shipped_pictures_are_read(digit: int, reader: Reader) -> None:
-    assert read_digit(reader, EXAMPLES[digit].read_bytes()) == digit
+def test_the_shipped_pictures_are_read(digit: int, engine: Engine) -> None:
+    assert read_digit(engine, EXAMPLES[digit].read_bytes()) == digit
 
 
 def test_every_mnist_picture_passes_unchanged(mnist_test: tuple[Tensor, Tensor]) -> None:
@@ -163,9 +165,9 @@ def test_every_mnist_picture_passes_unchanged(mnist_test: tuple[Tensor, Tensor])
             assert np.array_equal(ink.pixels[0], picture)
 
 
-def test_pixels_have_the_geometry_of_mnist(reader: Reader) -> None:
+def test_pixels_have_the_geometry_of_mnist(engine: Engine) -> None:
     for path in EXAMPLES.values():
-        pixels = read(reader, path.read_bytes()).ink.pixels
+        pixels = read(engine, path.read_bytes()).ink.pixels
         assert pixels.shape == (1, 28, 28)
         assert pixels.dtype == np.uint8
         assert pixels.max() == 255
@@ -195,10 +197,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_bad_picture_is_refused_with_a_sentence(kind: str, reader: Reader) -> None:
+def test_a_bad_picture_is_refused_with_a_sentence(kind: str, engine: Engine) -> None:
     upload, reason = REFUSED[kind]
     with pytest.raises(BadImage, match=reason) as refusal:
-        read(reader, upload)
+        read(engine, upload)
     assert str(refusal.value).endswith(".")
 
 
@@ -206,7 +208,7 @@ SIZES = [(8, 8), (8, 900), (900, 8), (9, 41), (41, 9), (28, 28), (41, 41), (40, 
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int], reader: Reader) -> None:
+def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple[int, int], engine: Engine) -> None:
     chance = np.random.default_rng(size)
     height, width = size
     for kind in range(60):
@@ -224,18 +226,18 @@ def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple
         grey = Image.fromarray(page)
         picture = grey if kind % 2 else Image.merge("RGB", [grey, invert(grey), grey.point(lambda v: v * 3 % 256)])
         with contextlib.suppress(BadImage):
-            pixels = read(reader, encode(picture)).ink.pixels
+            pixels = read(engine, encode(picture)).ink.pixels
             assert pixels.shape == (1, 28, 28)
             assert pixels.any()
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", EXAMPLES.values(), ids=lambda path: path.name)
-def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any, reader: Reader) -> None:
+def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any, engine: Engine) -> None:
     chance = random.Random(path.name)
     for _ in range(60):
         upload = bytearray(path.read_bytes())
         for _ in range(chance.randint(1, 20)):
             upload[chance.randrange(min(len(upload), chance.choice([100, 10**6])))] = chance.randrange(256)
         with contextlib.suppress(BadImage):
-            assert read(reader, bytes(upload[: chance.randint(1, len(upload))])).ink.pixels.shape == (1, 28, 28)
+            assert read(engine, bytes(upload[: chance.randint(1, len(upload))])).ink.pixels.shape == (1, 28, 28)

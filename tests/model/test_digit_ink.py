@@ -8,17 +8,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from digit_engine import INK_SIZES, build_ink_engine
+from digit_engine import INK_SIZES, Engine
 from digit_ink import find_ink
-from digit_ink_net import INK_WEIGHTS, MASK_PX, VIEW_PX, InkNet, load_ink_net, make_planes
+from digit_ink_net import InkNet, load_ink_net
 from digit_pixels import Ink
-from digit_reader import Reader
+from digit_view import MASK_PX, VIEW_PX, make_planes
+from digit_weights import INK_WEIGHTS
 from train.found import box_of, overlap
 from train.hands import Hand, read_held_out_hands
 from train.pages import NOT_ONE_DIGIT, Page, make_page
 from train.train_ink import VALIDATION_PICTURES, measure
 
-CPU = torch.device("cpu")
 MOST_BYTES = 1_000_000
 
 
@@ -34,14 +34,14 @@ def pages(hands: list[Hand]) -> list[Page]:
     return [make_page(hands, np.random.default_rng((1, number))) for number in range(400)]
 
 
-def find(reader: Reader, *greys: NDArray[np.uint8]) -> list[Ink | None]:
+def find(engine: Engine, *greys: NDArray[np.uint8]) -> list[Ink | None]:
     """Return the ink found in pictures."""
-    return find_ink(greys, reader.see_ink)
+    return find_ink(greys, engine.see_ink)
 
 
-def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], reader: Reader) -> None:
+def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], engine: Engine) -> None:
     written = [page for page in pages if page.digit > NOT_ONE_DIGIT]
-    found = find(reader, *(page.grey for page in written))
+    found = find(engine, *(page.grey for page in written))
     right = [ink is not None and overlap(ink.box, box_of(page)) > 0.5 for ink, page in zip(found, written, strict=True)]
     # Some of these pages are too faint, too small or too dark for a person too.
     assert np.mean(right) > 0.75
@@ -49,11 +49,11 @@ def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], reader: Rea
         assert np.mean([each for each, page in zip(right, written, strict=True) if page.paper == kind]) > 0.6, kind
 
 
-def test_pages_without_writing_are_blank(hands: list[Hand], reader: Reader) -> None:
+def test_pages_without_writing_are_blank(hands: list[Hand], engine: Engine) -> None:
     pages = [make_page(hands, np.random.default_rng((2, number))) for number in range(600)]
     empty = [page for page in pages if not page.ink.any()]
     assert len(empty) > 20
-    assert np.mean([ink is None for ink in find(reader, *(page.grey for page in empty))]) > 0.7
+    assert np.mean([ink is None for ink in find(engine, *(page.grey for page in empty))]) > 0.7
 
 
 def seven(side: int, left: int, top: int, size: int, pen: int) -> NDArray[np.uint8]:
@@ -71,35 +71,35 @@ def seven(side: int, left: int, top: int, size: int, pen: int) -> NDArray[np.uin
     [(20, 20, 360, 30), (150, 150, 100, 8), (5, 350, 40, 3), (350, 10, 30, 3), (100, 100, 200, 3), (60, 80, 280, 60)],
 )
 def test_the_box_is_right_wherever_and_however_large_the_digit_is(
-    left: int, top: int, size: int, pen: int, reader: Reader
+    left: int, top: int, size: int, pen: int, engine: Engine
 ) -> None:
-    (ink,) = find(reader, seven(400, left, top, size, pen))
+    (ink,) = find(engine, seven(400, left, top, size, pen))
     assert ink is not None
     half = pen / 2
     true = (left - half, top - half, left + size + half, top + size + half)
     assert overlap(ink.box, true) > 0.7
 
 
-def test_a_small_digit_is_seen_from_near(reader: Reader) -> None:
-    (ink,) = find(reader, seven(400, 180, 180, 40, 4))
+def test_a_small_digit_is_seen_from_near(engine: Engine) -> None:
+    (ink,) = find(engine, seven(400, 180, 180, 40, 4))
     assert ink is not None
     # At the first look it would be 8 pixels of the mask.
     assert max(ink.levels.shape) > 40
 
 
-def test_light_and_polarity_do_not_matter(reader: Reader) -> None:
+def test_light_and_polarity_do_not_matter(engine: Engine) -> None:
     page = seven(400, 100, 120, 150, 8).astype(np.float32)
     light = np.linspace(0.25, 1, 400)[None]
     for shaded in (page, page * light, page * light.T, 255 - page, 0.3 * page, 128 + 0.2 * page):
-        (ink,) = find(reader, np.rint(shaded).astype(np.uint8))
+        (ink,) = find(engine, np.rint(shaded).astype(np.uint8))
         assert ink is not None
         assert overlap(ink.box, (100, 120, 250, 270)) > 0.8
 
 
-def test_pictures_of_a_batch_are_read_as_alone(pages: list[Page], reader: Reader) -> None:
+def test_pictures_of_a_batch_are_read_as_alone(pages: list[Page], engine: Engine) -> None:
     greys = [page.grey for page in pages[: INK_SIZES[-1] + 3]]
-    for together, grey in zip(find(reader, *greys), greys, strict=True):
-        (alone,) = find(reader, grey)
+    for together, grey in zip(find(engine, *greys), greys, strict=True):
+        (alone,) = find(engine, grey)
         assert (alone is None) == (together is None)
         if alone and together:
             assert np.abs(alone.pixels.astype(int) - together.pixels).max() < 40
@@ -114,11 +114,11 @@ def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
     assert planes[0, :120].mean() == pytest.approx(0, abs=1e-3)
 
 
-def test_the_engine_sees_what_the_net_sees(pages: list[Page]) -> None:
+def test_the_engine_sees_what_the_net_sees(pages: list[Page], engine: Engine) -> None:
     planes = np.stack([make_planes(page.grey) for page in pages[:20]])
     with torch.inference_mode():
         exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
-    quick = build_ink_engine(load_ink_net(), CPU)(planes)
+    quick = engine.see_ink(planes)
     assert quick.shape == (20, MASK_PX, MASK_PX)
     assert quick.dtype == np.float32
     # Where bfloat16 is used, at the edge of strokes.

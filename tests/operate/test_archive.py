@@ -16,6 +16,8 @@ CONTENT = [
     "digit_attribution.py",
     "digit_engine.py",
     "digit_explanation.py",
+    "digit_gpu.py",
+    "digit_graphs.py",
     "digit_handler.py",
     "digit_image.py",
     "digit_ink.py",
@@ -27,7 +29,8 @@ CONTENT = [
     "digit_pixels.py",
     "digit_reader.py",
     "digit_requests.py",
-    "digit_stream.py",
+    "digit_view.py",
+    "digit_weights.py",
     "model-config.yaml",
 ]
 

@@ -134,9 +134,9 @@ def test_damaged_weights_end_the_start_with_code_3(clone: Path, tmp_path: Path) 
     weights.write_bytes(weights.read_bytes()[:5_000_000])
     refused = serve(write_config(tmp_path), root=clone)
     assert refused.returncode == 3
-    assert "No worker of the model stays alive: RuntimeError: PytorchStreamReader failed" in refused.stderr
+    assert "No worker of the model stays alive: RuntimeError: digit_net.pt cannot be read as weights" in refused.stderr
     assert refused.stderr.count("\n") == 2
-    assert "failed finding central directory" in (tmp_path / "model.log").read_text()
+    assert "File is not a zip file" in refused.stderr
 
 
 def test_a_damaged_archive_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

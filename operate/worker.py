@@ -1,0 +1,88 @@
+"""The process of a worker, which server/worker starts: TorchServe's own, without torch and with few system calls."""
+
+import logging
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+PIECE_BYTES = 1 << 18
+
+
+class BufferedConnection:
+    """A worker's connection to the server, read in large pieces.
+
+    TorchServe reads each field of a request with a system call of its own, thirty a request. The server waits for an
+    answer before it sends more.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.sendall = connection.sendall
+        self.received = b""
+        self.position = 0
+
+    def recv(self, length: int) -> bytes:
+        """Return the next bytes, as many as wanted; end the process if the server has closed the connection."""
+        end = self.position + length
+        if end > len(self.received):
+            pieces = [self.received[self.position :]]
+            missing = end - len(self.received)
+            while missing > 0:
+                piece = self.connection.recv(max(PIECE_BYTES, missing))
+                if not piece:
+                    sys.exit(0)
+                pieces.append(piece)
+                missing -= len(piece)
+            self.received, self.position, end = b"".join(pieces), 0, length
+        field = self.received[self.position : end]
+        self.position = end
+        return field
+
+
+def import_worker() -> type:
+    """Return the class of TorchServe's worker, imported without torch.
+
+    It imports torch only to recognise tensors among answers, of which this service has none. torch itself would take
+    350 MB and a second; the handler can still import it.
+    """
+    stand_in = ModuleType("torch")
+    vars(stand_in)["Tensor"] = type("Tensor", (), {})
+    sys.modules["torch"] = stand_in
+    try:
+        from ts.model_service_worker import TorchModelServiceWorker
+    finally:
+        del sys.modules["torch"]
+    return TorchModelServiceWorker
+
+
+def main() -> int:
+    """Serve the server that started this process until it closes the connection; return 1 after a failure."""
+    from ts.arg_parser import ArgParser
+
+    class Worker(import_worker()):  # type: ignore[misc]
+        """TorchServe's worker, whose connection is buffered."""
+
+        def handle_connection(self, cl_socket: socket.socket) -> None:
+            """Answer what the server sends."""
+            super().handle_connection(BufferedConnection(cl_socket))
+
+    # The server reads the log from standard output, and waits for some of its lines.
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    options = ArgParser.model_service_worker_args().parse_args()
+    try:
+        Worker(options.sock_type, options.sock_name, options.host, options.port, options.metrics_config).run_server()
+    except TimeoutError:
+        logging.error("The server did not connect to this worker.")
+    except Exception:
+        logging.exception("The worker ends.")
+    finally:
+        if options.sock_name:
+            with suppress(OSError):
+                Path(options.sock_name).unlink()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
