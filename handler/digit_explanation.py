@@ -2,11 +2,12 @@
 
 import base64
 import functools
+import io
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from digit_attribution import attribute
 from digit_image import Picture
@@ -33,7 +34,9 @@ def explain(picture: Picture, reading: Reading, with_mask: bool) -> dict[str, An
         "box": [round(side * picture.scale) for side in box],
     }
     if with_mask:
-        explanation["mask"] = base64.b64encode(cv2.imencode(".png", levels)[1].tobytes()).decode()
+        file = io.BytesIO()
+        Image.fromarray(levels).save(file, "PNG")
+        explanation["mask"] = base64.b64encode(file.getvalue()).decode()
     return explanation
 
 

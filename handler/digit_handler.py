@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 
-import cv2
 import numpy as np
 from ts.context import Context
 
@@ -29,7 +28,6 @@ class DigitHandler:
         logging.getLogger().setLevel(logging.WARNING)
         settings = context.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
-        cv2.setNumThreads(settings["threads"])
         self.engine = load_engine(context.system_properties.get("gpu_id"), settings["threads"])
         self.model = context.manifest["model"]
         self.tally = Tally(context.metrics, self.model["modelVersion"])

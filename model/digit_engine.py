@@ -49,7 +49,13 @@ def build_engine(threads: int = 1) -> Engine:
 
     def compile_graph(graph: openvino.Model, sizes: Sequence[int], blank: NDArray[np.generic]) -> Run:
         request = core.compile_model(graph, "CPU", settings).create_infer_request()
-        return in_sizes(sizes, lambda numbers: request.infer([numbers], share_inputs=True)[0], blank)
+
+        def run(numbers: NDArray[np.generic]) -> NDArray[np.float32]:
+            request.set_input_tensor(openvino.Tensor(numbers, shared_memory=True))
+            request.infer()
+            return request.get_output_tensor().data.copy()
+
+        return in_sizes(sizes, run, blank)
 
     pixels = np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8)
     planes = np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32)

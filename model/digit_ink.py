@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import cv2
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,9 +59,9 @@ def choose(mask: Mask, shape: tuple[int, ...]) -> Ink | None:
     """Return the ink in a (80, 80) mask of a picture of a shape (h, w), cropped; None if there is none."""
     rows, columns = mask_shape(shape)
     mask = mask[:rows, :columns]
-    count, parts = cv2.connectedComponents((mask > LOW).view(np.uint8))
-    weights = np.bincount(parts.reshape(-1), mask.reshape(-1), count)
-    weights[np.bincount(parts[mask > HIGH], minlength=count) == 0] = 0
+    parts, count = cc3d.connected_components(mask > LOW, connectivity=8, return_N=True)
+    weights = np.bincount(parts.reshape(-1), mask.reshape(-1), count + 1)
+    weights[np.bincount(parts[mask > HIGH], minlength=count + 1) == 0] = 0
     if weights.sum() < LEAST_INK:
         return None
     chosen = (weights > LEAST_SHARE * weights.max())[parts]

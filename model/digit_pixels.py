@@ -1,8 +1,9 @@
 """Pixels as the net reads them: 28x28, bright ink on dark, in MNIST's geometry."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
-import cv2
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -55,8 +56,8 @@ def is_mnist(pixels: NDArray[np.uint8]) -> bool:
 
 def centre_of_mass(ink: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float, float]:
     """Return the row and the column, in pixels, of the centre of mass of (h, w) ink that is not all black."""
-    moments = cv2.moments(ink)
-    return moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]
+    rows, columns = ink.sum(1, dtype=np.float64), ink.sum(0, dtype=np.float64)
+    return rows @ np.arange(len(rows)) / rows.sum(), columns @ np.arange(len(columns)) / columns.sum()
 
 
 def ready(pixels: NDArray[np.uint8]) -> Ink:
@@ -74,8 +75,8 @@ def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
     if grey.shape == (SIDE_PX, SIDE_PX) and (not is_clean(contrast, full, solid) or is_like_mnist(contrast, solid)):
         # Noise, haze and lines cannot be cleaned here, but the net was trained to read through them.
         return ready(grey if grey.mean() >= np.median(grey) else 255 - grey)
-    count, marks = cv2.connectedComponents(solid.view(np.uint8))
-    weights = np.bincount(marks[solid], contrast[solid], count)
+    marks, count = cc3d.connected_components(solid, connectivity=8, return_N=True)
+    weights = np.bincount(marks[solid], contrast[solid], count + 1)
     chosen = (weights > SPECK_SHARE * weights.sum())[marks]
     return cut_out(np.rint(np.clip(contrast * (255 / full), 0, 255)).astype(np.uint8), chosen)
 
@@ -83,7 +84,7 @@ def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
 def cut_out(levels: NDArray[np.uint8], chosen: NDArray[np.bool_], scale: float = 1.0) -> Ink:
     """Return the chosen marks in (h, w) uint8 levels of ink with their soft edge; one level is scale picture pixels."""
     rows, columns = extent(chosen)
-    edge = cv2.dilate(chosen[rows, columns].view(np.uint8), np.ones((3, 3), np.uint8))
+    edge = spread(chosen[rows, columns], square(3))
     cropped = np.where(edge, levels[rows, columns], 0).astype(np.uint8)
     box = (columns.start * scale, rows.start * scale, columns.stop * scale, rows.stop * scale)
     return Ink(centre(fit(cropped)), cropped, box)
@@ -112,11 +113,10 @@ def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
     varied = np.pad(ink, 1)
     if thickness < THINNEST_STROKE_PX:
         widen = round((THINNEST_STROKE_PX - thickness) / scale)
-        varied = np.asarray(cv2.dilate(np.pad(varied, widen // 2), np.ones((1 + widen, 1 + widen), np.uint8)), np.uint8)
+        varied = spread(np.pad(varied, widen // 2), square(1 + widen))
     elif thickness > WIDEST_STROKE_PX:
         narrow = 1 + round((thickness - WIDEST_STROKE_PX) / scale)
-        round_pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (narrow, narrow))
-        varied = np.asarray(cv2.erode(varied, round_pen), np.uint8)
+        varied = 255 - spread(255 - varied, disc(narrow))
     if varied.any():
         ink = varied[extent(varied)]
     scale = DIGIT_PX / max(ink.shape)
@@ -139,8 +139,32 @@ def centre(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def extent(ink: NDArray[np.generic]) -> tuple[slice, slice]:
     """Return the rows and the columns that (h, w) uint8 or bool ink covers, or empty slices if it is all black."""
-    x, y, width, height = cv2.boundingRect(ink.view(np.uint8))
-    return slice(y, y + height), slice(x, x + width)
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def spread(ink: NDArray[np.uint8] | NDArray[np.bool_], pen: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return (h, w) ink as it is when each of its pixels is drawn with a pen (n, n) (grey-level dilation)."""
+    before, after = len(pen) // 2, (len(pen) - 1) // 2
+    padded = np.pad(ink, (before, after))
+    height, width = ink.shape
+    parts = (padded[row : row + height, column : column + width] for row, column in np.argwhere(pen))
+    return functools.reduce(np.maximum, parts)
+
+
+def square(side: int) -> NDArray[np.bool_]:
+    """Return a square pen."""
+    return np.ones((side, side), np.bool_)
+
+
+def disc(diameter: int) -> NDArray[np.bool_]:
+    """Return a round pen."""
+    radius = diameter // 2
+    across = np.arange(diameter) - radius
+    half = np.rint(np.sqrt((radius**2 - across**2).clip(0)))
+    return np.abs(across) <= half[:, None]
 
 
 def stroke_width(marks: NDArray[np.bool_]) -> float:
@@ -157,9 +181,8 @@ def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | N
 
     The background is the level with the larger shares of the border and of the whole. None: there is only one level.
     """
-    threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    bright = grey > threshold
-    if not bright.any() or bright.all():
+    bright = grey > threshold(grey)
+    if not bright.any():
         return None
     border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
     bright_ground = border.mean() + bright.mean() > 1
@@ -167,3 +190,13 @@ def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | N
     contrast = (grey.astype(np.float32) - level) * (-1 if bright_ground else 1)
     full = float(np.percentile(contrast, 98))
     return (contrast, full) if full >= LEAST_CONTRAST else None
+
+
+def threshold(grey: NDArray[np.uint8]) -> int:
+    """Return the grey level that best parts darker from brighter ones (Otsu 1979)."""
+    counts = np.bincount(grey.reshape(-1), minlength=256)
+    darker, sums = counts.cumsum(), (counts * np.arange(256)).cumsum()
+    brighter = grey.size - darker
+    # The variance between both classes, which have sums / darker and the rest of the sum / brighter as their means.
+    between = (sums * grey.size - sums[-1] * darker) ** 2 / (darker * brighter).clip(1)
+    return int(between.argmax())

@@ -1,8 +1,8 @@
 """What InkNet sees of a picture: two planes of 160x160."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 # The net sees the whole picture in a square of this side and says where the ink is in one of half that side.
 VIEW_PX = 160
@@ -20,16 +20,34 @@ def make_planes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     is the standardised brightness, the second what stands out from its surroundings.
     """
     height, width = view_shape(grey.shape)
-    shrinks = max(grey.shape) > VIEW_PX
-    small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    levels = small.astype(np.float32)
-    mean, deviation = cv2.meanStdDev(small)
-    high = levels - cv2.blur(levels, (NEAR_PX, NEAR_PX))
-    spread = np.sqrt(np.maximum(cv2.blur(high * high, (FAR_PX, FAR_PX)), 0))
+    way = Image.Resampling.BOX if max(grey.shape) > VIEW_PX else Image.Resampling.BILINEAR
+    levels = np.asarray(Image.fromarray(grey).resize((width, height), way), np.float32)
+    high = levels - average(levels, NEAR_PX)
+    spread = np.sqrt(average(high * high, FAR_PX).clip(0))
     planes = np.zeros((2, VIEW_PX, VIEW_PX), np.float32)
-    planes[0, :height, :width] = (levels - mean[0, 0]) / (deviation[0, 0] + LEAST_DEVIATION)
+    planes[0, :height, :width] = (levels - levels.mean()) / (levels.std() + LEAST_DEVIATION)
     planes[1, :height, :width] = high / (spread + LEAST_DEVIATION)
     return planes
+
+
+def average(levels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the mean of the square of an odd side around each of (h, w) levels, which are mirrored at their edges."""
+    mirrored = np.pad(levels, side // 2, "reflect")
+    return add_rows(add_rows(mirrored, side).T.copy(), side).T / np.float32(side**2)
+
+
+def add_rows(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return the sum of every so many successive rows of (h, w) numbers: (h - count + 1, w)."""
+    total = np.zeros((len(rows) - count + 1, rows.shape[1]), np.float32)
+    # Sums of 1, 2, 4, 8 ... rows; those that make up the count are put together.
+    first, size = 0, 1
+    while first < count:
+        if count & size:
+            total += rows[first : first + len(total)]
+            first += size
+        rows = rows[:-size] + rows[size:]
+        size *= 2
+    return total
 
 
 def view_shape(shape: tuple[int, ...]) -> tuple[int, int]:

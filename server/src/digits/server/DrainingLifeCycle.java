@@ -11,7 +11,7 @@ import org.pytorch.serve.wlm.WorkerLifeCycle;
 /**
  * A worker's Python process, which is not killed before it has printed the rest of its metrics.
  *
- * <p>The process ends when its connection is closed (handler/digit_stream.py), and prints what it has counted
+ * <p>The process ends when its connection is closed (operate/worker.py), and prints what it has counted
  * as it ends (handler/digit_metrics.py).
  */
 final class DrainingLifeCycle extends WorkerLifeCycle {

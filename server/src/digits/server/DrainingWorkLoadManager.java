@@ -13,8 +13,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.Lock;
-import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.wlm.Model;
@@ -35,17 +33,12 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     private static final Set<WorkerState> ENDED =
             EnumSet.of(WorkerState.WORKER_STOPPED, WorkerState.WORKER_ERROR, WorkerState.WORKER_SCALED_DOWN);
 
-    private final Map<ModelVersionName, WorkerPool> pools = new ConcurrentHashMap<>();
+    /** The workers of each version of a model. */
+    private final Map<ModelVersionName, List<DrainingWorkerThread>> pools = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup group;
     private final AtomicInteger port;
     private final AtomicInteger device = new AtomicInteger();
-
-    /** The workers of one version of a model, and their turn at its queue. */
-    private static final class WorkerPool {
-        private final List<DrainingWorkerThread> workers = new CopyOnWriteArrayList<>();
-        private final Lock turn = new ReentrantLock();
-    }
 
     DrainingWorkLoadManager(ConfigManager config) {
         this(config, Connector.newEventLoopGroup(config.getNettyClientThreads()));
@@ -59,8 +52,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     }
 
     private List<DrainingWorkerThread> workersOf(ModelVersionName version) {
-        WorkerPool pool = pools.get(version);
-        return pool == null ? List.of() : pool.workers;
+        return pools.getOrDefault(version, List.of());
     }
 
     @Override
@@ -71,7 +63,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     @Override
     public Map<Integer, WorkerThread> getWorkers() {
         Map<Integer, WorkerThread> byProcess = new HashMap<>();
-        pools.values().forEach(pool -> pool.workers.forEach(each -> byProcess.put(each.getPid(), each)));
+        pools.values().forEach(workers -> workers.forEach(each -> byProcess.put(each.getPid(), each)));
         return byProcess;
     }
 
@@ -94,26 +86,27 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     @Override
     public CompletableFuture<Integer> modelChanged(Model model, boolean isStartup, boolean isCleanUp) {
         CompletableFuture<Integer> done = new CompletableFuture<>();
-        WorkerPool pool = pools.computeIfAbsent(model.getModelVersionName(), version -> new WorkerPool());
-        synchronized (pool) {
-            int missing = model.getMinWorkers() - pool.workers.size();
+        List<DrainingWorkerThread> workers =
+                pools.computeIfAbsent(model.getModelVersionName(), version -> new CopyOnWriteArrayList<>());
+        synchronized (workers) {
+            int missing = model.getMinWorkers() - workers.size();
             if (missing > 0) {
-                start(model, pool, missing, done);
+                start(model, workers, missing, done);
             } else {
-                retire(model, pool.workers, Math.max(0, pool.workers.size() - model.getMaxWorkers()));
+                retire(model, workers, Math.max(0, workers.size() - model.getMaxWorkers()));
                 done.complete(HttpURLConnection.HTTP_OK);
             }
         }
         return done;
     }
 
-    private void start(Model model, WorkerPool pool, int count, CompletableFuture<Integer> done) {
+    private void start(Model model, List<DrainingWorkerThread> workers, int count, CompletableFuture<Integer> done) {
         WorkerStateListener listener = new WorkerStateListener(done, count);
         for (int i = 0; i < count; i++) {
             int id = port.getAndIncrement();
             DrainingWorkerThread worker =
-                    new DrainingWorkerThread(config, group, id, nextDevice(model), model, pool.turn, listener);
-            pool.workers.add(worker);
+                    new DrainingWorkerThread(config, group, id, nextDevice(model), model, listener);
+            workers.add(worker);
             scheduleAsync(worker);
         }
     }
@@ -179,7 +172,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
 
     /** Ends all workers at once. */
     void close() {
-        pools.values().forEach(pool -> pool.workers.forEach(DrainingWorkerThread::kill));
+        pools.values().forEach(workers -> workers.forEach(DrainingWorkerThread::kill));
         group.shutdownGracefully();
     }
 }

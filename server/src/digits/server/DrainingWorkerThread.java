@@ -3,7 +3,6 @@ package digits.server;
 import io.netty.channel.EventLoopGroup;
 import io.prometheus.client.Counter;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.wlm.Model;
@@ -17,11 +16,10 @@ final class DrainingWorkerThread extends WorkerThread {
     private final ReentrantLock activity = new ReentrantLock();
     private volatile boolean hasLoaded;
 
-    /** Prepares a worker; workers of the same model take turns at its queue. */
     DrainingWorkerThread(
-            ConfigManager config, EventLoopGroup group, int port, int device, Model model, Lock turn,
+            ConfigManager config, EventLoopGroup group, int port, int device, Model model,
             WorkerStateListener listener) {
-        super(config, group, port, device, model, new EagerBatchAggregator(model, turn), listener);
+        super(config, group, port, device, model, new EagerBatchAggregator(model), listener);
         lifeCycle = new DrainingLifeCycle(config, model);
         starts = Metrics.WORKER_STARTS.labels(model.getVersion());
     }

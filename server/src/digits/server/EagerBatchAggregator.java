@@ -1,11 +1,7 @@
 package digits.server;
 
-import java.lang.reflect.Field;
 import java.util.Map;
-import java.util.concurrent.BlockingDeque;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.Lock;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
@@ -21,53 +17,25 @@ import org.pytorch.serve.wlm.WorkerState;
  * nothing is lost: requests that come during a batch make the next one.
  */
 final class EagerBatchAggregator extends BatchAggregator {
-    /** The map of a model's queues, to which TorchServe gives no access. */
-    private static final Field QUEUES = openQueues();
-
-    /** Milliseconds between two checks whether the worker is retired. */
-    private static final int CHECK_MS = 100;
-
     /** How many workers may die of a request: two may have been dead before, unnoticed. */
     private static final int TRIES = 3;
 
     /** How many workers died of each request that is to be retried, alone: one of them may be the cause. */
     private static final Map<String, Integer> DEATHS = new ConcurrentHashMap<>();
 
-    private final BlockingDeque<Job> requests;
-    private final Lock turn;
+    private final RequestQueue requests;
     private volatile boolean isRetired;
     private volatile boolean isLast;
     private long taken;
 
-    /** Serves a worker of a model, whose workers take turns at its queue. */
-    EagerBatchAggregator(Model model, Lock turn) {
+    EagerBatchAggregator(Model model) {
         super(model);
-        requests = requestsOf(model);
-        this.turn = turn;
-    }
-
-    private static Field openQueues() {
-        try {
-            Field queues = Model.class.getDeclaredField("jobsDb");
-            queues.setAccessible(true);
-            return queues;
-        } catch (NoSuchFieldException e) {
-            throw new IllegalStateException("The server needs TorchServe 0.12: install requirements/serve.txt.", e);
-        }
-    }
-
-    @SuppressWarnings("unchecked")
-    private static BlockingDeque<Job> requestsOf(Model model) {
-        try {
-            return ((Map<String, ? extends BlockingDeque<Job>>) QUEUES.get(model)).get(Model.DEFAULT_DATA_QUEUE);
-        } catch (IllegalAccessException e) {
-            throw new IllegalStateException(e);
-        }
+        requests = RequestQueue.of(model);
     }
 
     /** Answers all requests that wait for a model without workers. */
     static void refuseAll(Model model) {
-        BlockingDeque<Job> requests = requestsOf(model);
+        RequestQueue requests = RequestQueue.of(model);
         for (Job job = requests.poll(); job != null; job = requests.poll()) {
             job.sendError(503, "The model has no worker any more: try again.");
         }
@@ -83,18 +51,12 @@ final class EagerBatchAggregator extends BatchAggregator {
     public void pollBatch(String worker, WorkerState state) throws InterruptedException {
         taken = 0;
         model.pollMgmtJob(worker, 0, jobs);
-        while (jobs.isEmpty()) {
-            if (isRetired && (!isLast || requests.isEmpty())) {
+        if (jobs.isEmpty()) {
+            Job first = requests.await(() -> isRetired && (!isLast || requests.isEmpty()));
+            if (first == null) {
                 throw new InterruptedException("The worker is retired.");
             }
-            // One worker at a time: two would share what one can take at once.
-            if (turn.tryLock(CHECK_MS, TimeUnit.MILLISECONDS)) {
-                try {
-                    take(requests.poll(CHECK_MS, TimeUnit.MILLISECONDS));
-                } finally {
-                    turn.unlock();
-                }
-            }
+            take(first);
         }
     }
 
@@ -110,9 +72,7 @@ final class EagerBatchAggregator extends BatchAggregator {
                 break;
             }
         }
-        if (first != null) {
-            recordTaken();
-        }
+        recordTaken();
     }
 
     private static boolean isForBatch(Job job) {

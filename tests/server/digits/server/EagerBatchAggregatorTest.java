@@ -5,10 +5,9 @@ import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.locks.Lock;
-import java.util.concurrent.locks.ReentrantLock;
 import org.junit.After;
 import org.junit.Before;
 import org.junit.BeforeClass;
@@ -22,7 +21,6 @@ import org.pytorch.serve.wlm.WorkerState;
 
 /** Which requests a worker gets, and what becomes of them. */
 public final class EagerBatchAggregatorTest {
-    private final Lock turn = new ReentrantLock();
     private final List<String> errors = new ArrayList<>();
     private Model model;
     private EagerBatchAggregator aggregator;
@@ -35,7 +33,7 @@ public final class EagerBatchAggregatorTest {
     @Before
     public void serveAModel() throws Exception {
         model = TorchServe.model("1.0");
-        aggregator = new EagerBatchAggregator(model, turn);
+        aggregator = new EagerBatchAggregator(model);
     }
 
     @After
@@ -91,7 +89,7 @@ public final class EagerBatchAggregatorTest {
         assertEquals(List.of("f", "g"), poll(aggregator));
         aggregator.sendError(null, "Worker died.", 500);
         queue("h");
-        EagerBatchAggregator other = new EagerBatchAggregator(model, turn);
+        EagerBatchAggregator other = new EagerBatchAggregator(model);
         assertEquals(List.of("g"), poll(other));
         assertEquals(List.of("f"), poll(other));
         assertEquals(List.of("h"), poll(other));
@@ -112,12 +110,44 @@ public final class EagerBatchAggregatorTest {
     @Test
     public void aRetiredWorkerTakesNoMoreAndALastOneEmptiesTheQueue() throws Exception {
         queue("i");
-        EagerBatchAggregator retired = new EagerBatchAggregator(model, turn);
+        EagerBatchAggregator retired = new EagerBatchAggregator(model);
         retired.retire(false);
         assertThrows(InterruptedException.class, () -> poll(retired));
         aggregator.retire(true);
         assertEquals(List.of("i"), poll(aggregator));
         assertThrows(InterruptedException.class, () -> poll(aggregator));
+    }
+
+    /** Starts a worker that waits for a request, and adds what it gets to a list. */
+    private Thread waitingWorker(String name, List<String> taken) throws Exception {
+        EagerBatchAggregator waiting = new EagerBatchAggregator(model);
+        Thread thread = new Thread(() -> {
+            try {
+                poll(waiting).forEach(id -> taken.add(name + " " + id));
+            } catch (Exception e) {
+                taken.add(name + " " + e.getMessage());
+            }
+        });
+        thread.start();
+        while (thread.getState() != Thread.State.TIMED_WAITING) {
+            Thread.onSpinWait();
+        }
+        return thread;
+    }
+
+    @Test
+    public void theWorkerThatWasBusyLastGetsALoneRequest() throws Exception {
+        List<String> taken = Collections.synchronizedList(new ArrayList<>());
+        Thread first = waitingWorker("first", taken);
+        Thread last = waitingWorker("last", taken);
+        // Longer than between two checks whether they are retired.
+        Thread.sleep(250);
+        queue("l");
+        last.join();
+        assertEquals(List.of("last l"), taken);
+        queue("m");
+        first.join();
+        assertEquals(List.of("last l", "first m"), taken);
     }
 
     @Test

@@ -1,0 +1,102 @@
+package digits.server;
+
+import java.lang.reflect.Field;
+import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.LinkedBlockingDeque;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
+import org.pytorch.serve.job.Job;
+import org.pytorch.serve.wlm.Model;
+
+/**
+ * The requests that wait for a model's workers, of which it wakes the one that was busy last.
+ *
+ * <p>The memory that this one needs is still in the processor's caches. TorchServe's own queue wakes the one that has
+ * waited longest.
+ */
+final class RequestQueue extends LinkedBlockingDeque<Job> {
+    private static final long serialVersionUID = 1;
+
+    /** The map of a model's queues, to which TorchServe gives no access. */
+    private static final Field QUEUES = openQueues();
+
+    /** Nanoseconds between two checks whether a worker need not wait any more. */
+    private static final long CHECK_NS = TimeUnit.MILLISECONDS.toNanos(100);
+
+    private final transient ConcurrentLinkedDeque<Thread> idle = new ConcurrentLinkedDeque<>();
+
+    private RequestQueue(int capacity) {
+        super(capacity);
+    }
+
+    private static Field openQueues() {
+        try {
+            Field queues = Model.class.getDeclaredField("jobsDb");
+            queues.setAccessible(true);
+            return queues;
+        } catch (NoSuchFieldException e) {
+            throw new IllegalStateException("The server needs TorchServe 0.12: install requirements/serve.txt.", e);
+        }
+    }
+
+    /** Returns the queue of a model, in place of TorchServe's own. */
+    @SuppressWarnings("unchecked")
+    static RequestQueue of(Model model) {
+        try {
+            Map<String, LinkedBlockingDeque<Job>> queues = (Map<String, LinkedBlockingDeque<Job>>) QUEUES.get(model);
+            return (RequestQueue) queues.compute(Model.DEFAULT_DATA_QUEUE, (name, queue) -> replace(queue));
+        } catch (IllegalAccessException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static RequestQueue replace(LinkedBlockingDeque<Job> queue) {
+        if (queue instanceof RequestQueue) {
+            return (RequestQueue) queue;
+        }
+        RequestQueue ours = new RequestQueue(queue.size() + queue.remainingCapacity());
+        queue.drainTo(ours);
+        return ours;
+    }
+
+    @Override
+    public boolean offerLast(Job job) {
+        boolean isAdded = super.offerLast(job);
+        wake();
+        return isAdded;
+    }
+
+    @Override
+    public boolean offerFirst(Job job) {
+        boolean isAdded = super.offerFirst(job);
+        wake();
+        return isAdded;
+    }
+
+    private void wake() {
+        Thread newest = idle.pollFirst();
+        if (newest != null) {
+            LockSupport.unpark(newest);
+        }
+    }
+
+    /** Returns the next request as soon as there is one, or null when the worker need not wait any more. */
+    Job await(BooleanSupplier isOver) {
+        Thread worker = Thread.currentThread();
+        Job job = poll();
+        while (job == null && !isOver.getAsBoolean()) {
+            if (!idle.contains(worker)) {
+                idle.addFirst(worker);
+            }
+            // One may have come before the worker counted as idle.
+            job = poll();
+            if (job == null) {
+                LockSupport.parkNanos(CHECK_NS);
+            }
+        }
+        idle.remove(worker);
+        return job;
+    }
+}
