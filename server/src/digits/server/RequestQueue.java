@@ -85,18 +85,22 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     /** Returns the next request as soon as there is one, or null when the worker need not wait any more. */
     Job await(BooleanSupplier isOver) {
         Thread worker = Thread.currentThread();
-        Job job = poll();
+        Job job = null;
         while (job == null && !isOver.getAsBoolean()) {
+            // First: a request that comes after the look into the queue must find the worker idle.
             if (!idle.contains(worker)) {
                 idle.addFirst(worker);
             }
-            // One may have come before the worker counted as idle.
             job = poll();
             if (job == null) {
                 LockSupport.parkNanos(CHECK_NS);
             }
         }
         idle.remove(worker);
+        if (job == null) {
+            // It may have been woken for a request.
+            wake();
+        }
         return job;
     }
 }
