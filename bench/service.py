@@ -53,7 +53,7 @@ def find_processes() -> list[psutil.Process]:
 
 def find_workers(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return the processes that are workers."""
-    return [each for each in processes if any("model_service_worker" in word for word in each.cmdline())]
+    return [each for each in processes if any("operate.worker" in word for word in each.cmdline())]
 
 
 def sum_cpu_seconds() -> float:

@@ -20,8 +20,7 @@ def make_planes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     is the standardised brightness, the second what stands out from its surroundings.
     """
     height, width = view_shape(grey.shape)
-    way = Image.Resampling.BOX if max(grey.shape) > VIEW_PX else Image.Resampling.BILINEAR
-    levels = np.asarray(Image.fromarray(grey).resize((width, height), way), np.float32)
+    levels = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR), np.float32)
     high = levels - average(levels, NEAR_PX)
     spread = np.sqrt(average(high * high, FAR_PX).clip(0))
     planes = np.zeros((2, VIEW_PX, VIEW_PX), np.float32)

@@ -28,7 +28,7 @@ def test_status_shows_versions_workers_and_a_real_reading(own: Service) -> None:
     (version,) = found["versions"]
     assert found["ready"]
     for worker in version["workers"]:
-        assert "model_service_worker" in " ".join(psutil.Process(worker["pid"]).cmdline())
+        assert "operate.worker" in " ".join(psutil.Process(worker["pid"]).cmdline())
         assert 100 < worker["memory_mb"] < 2000
 
 

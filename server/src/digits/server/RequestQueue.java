@@ -83,24 +83,30 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     }
 
     /** Returns the next request as soon as there is one, or null when the worker need not wait any more. */
-    Job await(BooleanSupplier isOver) {
+    Job await(BooleanSupplier isOver) throws InterruptedException {
         Thread worker = Thread.currentThread();
         Job job = null;
-        while (job == null && !isOver.getAsBoolean()) {
-            // First: a request that comes after the look into the queue must find the worker idle.
-            if (!idle.contains(worker)) {
-                idle.addFirst(worker);
+        try {
+            while (job == null && !isOver.getAsBoolean()) {
+                // First: a request that comes after the look into the queue must find the worker idle.
+                if (!idle.contains(worker)) {
+                    idle.addFirst(worker);
+                }
+                job = poll();
+                if (job == null) {
+                    LockSupport.parkNanos(CHECK_NS);
+                    if (Thread.interrupted()) {
+                        throw new InterruptedException("The worker has died.");
+                    }
+                }
             }
-            job = poll();
-            if (job == null) {
-                LockSupport.parkNanos(CHECK_NS);
+            return job;
+        } finally {
+            boolean wasWoken = !idle.remove(worker);
+            if (job == null && wasWoken) {
+                // Perhaps for a request that it leaves.
+                wake();
             }
         }
-        idle.remove(worker);
-        if (job == null) {
-            // It may have been woken for a request.
-            wake();
-        }
-        return job;
     }
 }

@@ -151,6 +151,17 @@ public final class EagerBatchAggregatorTest {
     }
 
     @Test
+    public void aWorkerThatDiesWaitingWaitsNoMore() throws Exception {
+        List<String> taken = Collections.synchronizedList(new ArrayList<>());
+        Thread dying = waitingWorker("dying", taken);
+        dying.interrupt();
+        dying.join();
+        assertEquals(List.of("dying The worker has died."), taken);
+        queue("n");
+        assertEquals(List.of("n"), poll(aggregator));
+    }
+
+    @Test
     public void theRequestsOfAModelWithoutWorkersAreRefused() {
         queue("j", "k");
         EagerBatchAggregator.refuseAll(model);
