@@ -22,6 +22,8 @@ TORCHSERVE = Path(ts.__file__).parent.parent
 STOP_TIMEOUT_S = 30
 # A heap that is small until large uploads wait in it, and the collector that needs the least memory and threads.
 JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
+# One pool of buffers of each kind: those for each thread would take 80 MB more.
+JAVA_OPTIONS += ["-Dio.netty.allocator.numDirectArenas=1", "-Dio.netty.allocator.numHeapArenas=1"]
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
 NO_WORKER = 3
 
