@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import psutil
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from bench.load import run_wrk
 from bench.service import ensure_service, find_processes, find_workers, sum_cpu_seconds, sum_memory_mb
+from digit_engine import name_precision
 from evaluate.document import Section, Table, align, write_report
 from evaluate.figures import figure_style, save
 from evaluate.pictures import png
@@ -159,6 +162,7 @@ def describe_machine() -> dict[str, Any]:
     ]
     return {
         "processor": names[0] if names else platform.machine(),
+        "engine": f"OpenVINO {version('openvino')} in {name_precision(openvino.Core())}",
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "workers": len(find_workers(find_processes())),

@@ -28,6 +28,11 @@ class Engine(NamedTuple):
     see_ink: InkEngine
 
 
+def name_precision(core: openvino.Core) -> str:
+    """Return the numbers in which the processor multiplies fastest: bf16 if it does that in hardware, or f32."""
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
 def build_engine(threads: int = 1) -> Engine:
     """Return both nets for the processor, with the weights beside this file. Raises RuntimeError if those are damaged.
 
@@ -36,9 +41,7 @@ def build_engine(threads: int = 1) -> Engine:
     """
     core = openvino.Core()
     settings = {
-        "INFERENCE_PRECISION_HINT": "bf16"
-        if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        else "f32",
+        "INFERENCE_PRECISION_HINT": name_precision(core),
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         # Each worker would be bound to the same core.

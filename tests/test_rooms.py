@@ -17,7 +17,7 @@ ARROWS = {
     "train": {"model"},
     "evaluate": {"model", "train.mnist", "train.hands", "train.pages", "operate.client", "operate.config"},
     "operate": {"model"},
-    "bench": {"operate", "evaluate", "train.mnist"},
+    "bench": {"model", "operate", "evaluate", "train.mnist"},
 }
 # What running a service must not load: it would take memory and time.
 HEAVY = ("torch", "torchvision", "matplotlib", "pyarrow", "openvino", "digit_net")
