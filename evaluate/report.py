@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,8 @@ def describe(
         Section(
             "Summary",
             f"The SHA-256 of DigitNet's weights begins with {digest(WEIGHTS)}, that of InkNet's with "
-            f"{digest(INK_WEIGHTS)}; they ran with torch {torch.__version__}. An answer is certain from a confidence "
+            f"{digest(INK_WEIGHTS)}; they ran with OpenVINO {version('openvino')}, on MNIST's "
+            f"test pictures with torch {torch.__version__}. An answer is certain from a confidence "
             f"of {threshold:g}. Intervals are Wilson's. ECE is the expected calibration error in 15 bins of equal "
             "width, without refused pictures. AUROC is how often a picture of MNIST gets more confidence than one that "
             "is not one digit. A refused picture has a confidence of 0 and counts as read wrong.",
