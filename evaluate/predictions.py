@@ -1,12 +1,12 @@
 """What the recogniser predicts for picture files: the net in this process, or the running service."""
 
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -79,13 +79,18 @@ def predict_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Predictio
 
 
 @functools.cache
-def load_engine(_thread: int) -> Engine:
-    """Return the shipped nets as a service's worker has them, for one thread: two cannot use the same at once."""
-    return build_engine()
+def load_engines() -> "SimpleQueue[Engine]":
+    """Return the shipped nets as a service's workers have them, once for each thread: two cannot use the same."""
+    engines: SimpleQueue[Engine] = SimpleQueue()
+    for _ in range(THREADS):
+        engines.put(build_engine())
+    return engines
 
 
 def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
     """Return the nets' predictions for picture files, without a service."""
+    # Before the threads, each of which would load them.
+    load_engines()
     return collect(map_in_threads(partial(read_one, threshold), uploads, THREADS, name))
 
 
@@ -100,10 +105,13 @@ def read_one(threshold: float, upload: bytes) -> Answer:
 
 def read_upload(upload: bytes) -> Reading | None:
     """Return what the nets read in a picture file, or None if it is refused."""
+    engine = load_engines().get()
     try:
-        (reading,) = read([read_picture(upload)], load_engine(threading.get_ident()))
+        (reading,) = read([read_picture(upload)], engine)
     except BadImage:
         return None
+    finally:
+        load_engines().put(engine)
     return None if isinstance(reading, BadImage) else reading
 
 

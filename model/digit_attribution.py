@@ -30,12 +30,14 @@ def differentiate(weights: Weights, pictures: Maps, digit: int) -> Maps:
     maps1, largest1 = pool(convolve((pictures - PIXEL_MEAN) / PIXEL_STD, kernels1), weights["conv1.bias"])
     maps2, largest2 = pool(convolve(maps1, kernels2), weights["conv2.bias"])
     matrix = weights["fc1.weight"]
-    features = maps2.transpose(0, 3, 1, 2).reshape(len(maps2), -1) @ matrix.T + weights["fc1.bias"]
+    # The linear layer takes the channels first.
+    inputs = np.moveaxis(maps2, 3, 1)
+    features = inputs.reshape(len(inputs), -1) @ matrix.T + weights["fc1.bias"]
     slope = weights["fc2.weight"][digit] - weights["fc2.weight"].mean(0)
-    slopes = ((features > 0) * slope) @ matrix
-    slopes2 = slopes.reshape(maps2.transpose(0, 3, 1, 2).shape).transpose(0, 2, 3, 1) * (maps2 > 0)
-    slopes1 = convolve(spread(slopes2, largest2), backwards(kernels2)) * (maps1 > 0)
-    return convolve(spread(slopes1, largest1), backwards(kernels1)) / np.float32(PIXEL_STD)
+    slopes = (((features > 0) * slope) @ matrix).reshape(inputs.shape)
+    slopes2 = np.moveaxis(slopes, 1, 3) * (maps2 > 0)
+    slopes1 = convolve(unpool(slopes2, largest2), backwards(kernels2)) * (maps1 > 0)
+    return convolve(unpool(slopes1, largest1), backwards(kernels1)) / np.float32(PIXEL_STD)
 
 
 def convolve(maps: Maps, kernels: Maps) -> Maps:
@@ -62,7 +64,7 @@ def pool(maps: Maps, bias: Maps) -> tuple[Maps, NDArray[np.intp]]:
     return np.maximum(blocks.max(3) + bias, 0), blocks.argmax(3)
 
 
-def spread(slopes: Maps, largest: NDArray[np.intp]) -> Maps:
+def unpool(slopes: Maps, largest: NDArray[np.intp]) -> Maps:
     """Return derivatives by the maxima of 2x2 blocks as derivatives by all that they are the maxima of."""
     count, height, width, channels = slopes.shape
     blocks = slopes[:, :, :, None] * (np.arange(4)[:, None] == largest[:, :, :, None])

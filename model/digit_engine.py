@@ -50,7 +50,7 @@ def build_engine(threads: int = 1) -> Engine:
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
 
-    def compile_graph(graph: openvino.Model, sizes: Sequence[int], blank: NDArray[np.generic]) -> Run:
+    def compile_graph(graph: openvino.Model) -> Run:
         request = core.compile_model(graph, "CPU", settings).create_infer_request()
 
         def run(numbers: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -58,13 +58,17 @@ def build_engine(threads: int = 1) -> Engine:
             request.infer()
             return request.get_output_tensor().data.copy()
 
-        return in_sizes(sizes, run, blank)
+        return run
 
-    pixels = np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8)
-    planes = np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32)
-    read = compile_graph(make_digit_graph(read_weights(WEIGHTS)), SIZES, pixels)
-    see = compile_graph(make_ink_graph(read_weights(INK_WEIGHTS)), INK_SIZES, planes)
-    return Engine(read, lambda planes: see(planes)[:, 0])
+    read = compile_graph(make_digit_graph(read_weights(WEIGHTS)))
+    return in_batches(read, compile_graph(make_ink_graph(read_weights(INK_WEIGHTS))))
+
+
+def in_batches(read: Run, see: Run) -> Engine:
+    """Return the engine of two functions that run the nets on batches: DigitNet with softmax, InkNet with sigmoid."""
+    read_any = in_sizes(SIZES, read, np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8))
+    see_any = in_sizes(INK_SIZES, see, np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32))
+    return Engine(read_any, lambda planes: see_any(planes)[:, 0])
 
 
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:

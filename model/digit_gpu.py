@@ -5,11 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from digit_engine import INK_SIZES, SIZES, Engine, Run, in_sizes
+from digit_engine import Engine, Run, in_batches
 from digit_ink_net import load_ink_net
 from digit_net import load_net
-from digit_pixels import SIDE_PX
-from digit_view import VIEW_PX
 
 
 def build_engine_on_gpu(number: int) -> Engine:
@@ -25,8 +23,5 @@ def build_engine_on_gpu(number: int) -> Engine:
 
         return run
 
-    pixels = np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8)
-    planes = np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32)
-    read = in_sizes(SIZES, compile_net(nn.Sequential(load_net(), nn.Softmax(1))), pixels)
-    see = in_sizes(INK_SIZES, compile_net(nn.Sequential(load_ink_net(), nn.Sigmoid(), nn.Flatten(1, 2))), planes)
-    return Engine(read, see)
+    read = compile_net(nn.Sequential(load_net(), nn.Softmax(1)))
+    return in_batches(read, compile_net(nn.Sequential(load_ink_net(), nn.Sigmoid())))

@@ -24,8 +24,9 @@ def make_digit_graph(weights: Weights) -> openvino.Model:
         pooled = ops.max_pool(net.conv(layer, maps, pad=2), [2, 2], [1, 1], [0, 0], [0, 0], [2, 2])
         maps = ops.relu(pooled.output(0))
     features = ops.reshape(maps, number([-1, weights["fc1.weight"].shape[1]], np.int64), special_zero=False)
-    features = ops.relu(ops.matmul(features, round_to_8_bits(weights["fc1.weight"]), False, True) + net.bias("fc1", 2))
-    logits = ops.matmul(features, number(weights["fc2.weight"]), False, True) + net.bias("fc2", 2)
+    features = ops.matmul(features, round_to_8_bits(weights["fc1.weight"]), False, True)
+    features = ops.relu(features + number(weights["fc1.bias"]))
+    logits = ops.matmul(features, number(weights["fc2.weight"]), False, True) + number(weights["fc2.bias"])
     return openvino.Model([ops.softmax(logits, 1)], [pixels])
 
 
@@ -58,16 +59,11 @@ class Layers:
         """Return a convolution of (B, C, H, W) maps."""
         kernels = number(self.weights[f"{layer}.weight"])
         convolved = ops.convolution(maps, kernels, [stride] * 2, [pad] * 2, [pad] * 2, [dilation] * 2)
-        return convolved + self.bias(layer, 4)
+        return convolved + number(self.weights[f"{layer}.bias"][:, None, None])
 
     def add(self, layer: str, maps: Node, dilation: int = 1) -> Node:
         """Return maps with what a convolution adds to them."""
         return maps + ops.relu(self.conv(layer, maps, pad=dilation, dilation=dilation))
-
-    def bias(self, layer: str, dimensions: int) -> Node:
-        """Return the bias of a layer, to be added to numbers of so many dimensions along their second one."""
-        bias = self.weights[f"{layer}.bias"]
-        return number(bias.reshape(1, -1, *[1] * (dimensions - 2)))
 
 
 def number(value: ArrayLike, dtype: type[np.generic] = np.float32) -> Node:

@@ -84,7 +84,7 @@ def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
 def cut_out(levels: NDArray[np.uint8], chosen: NDArray[np.bool_], scale: float = 1.0) -> Ink:
     """Return the chosen marks in (h, w) uint8 levels of ink with their soft edge; one level is scale picture pixels."""
     rows, columns = extent(chosen)
-    edge = spread(chosen[rows, columns], square(3))
+    edge = dilate(chosen[rows, columns], square(3))
     cropped = np.where(edge, levels[rows, columns], 0).astype(np.uint8)
     box = (columns.start * scale, rows.start * scale, columns.stop * scale, rows.stop * scale)
     return Ink(centre(fit(cropped)), cropped, box)
@@ -113,10 +113,10 @@ def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
     varied = np.pad(ink, 1)
     if thickness < THINNEST_STROKE_PX:
         widen = round((THINNEST_STROKE_PX - thickness) / scale)
-        varied = spread(np.pad(varied, widen // 2), square(1 + widen))
+        varied = dilate(np.pad(varied, widen // 2), square(1 + widen))
     elif thickness > WIDEST_STROKE_PX:
         narrow = 1 + round((thickness - WIDEST_STROKE_PX) / scale)
-        varied = 255 - spread(255 - varied, disc(narrow))
+        varied = 255 - dilate(255 - varied, disc(narrow))
     if varied.any():
         ink = varied[extent(varied)]
     scale = DIGIT_PX / max(ink.shape)
@@ -145,7 +145,7 @@ def extent(ink: NDArray[np.generic]) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def spread(ink: NDArray[np.uint8] | NDArray[np.bool_], pen: NDArray[np.bool_]) -> NDArray[Any]:
+def dilate(ink: NDArray[np.uint8] | NDArray[np.bool_], pen: NDArray[np.bool_]) -> NDArray[Any]:
     """Return (h, w) ink as it is when each of its pixels is drawn with a pen (n, n) (grey-level dilation)."""
     before, after = len(pen) // 2, (len(pen) - 1) // 2
     padded = np.pad(ink, (before, after))
@@ -182,8 +182,6 @@ def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | N
     The background is the level with the larger shares of the border and of the whole. None: there is only one level.
     """
     bright = grey > threshold(grey)
-    if not bright.any():
-        return None
     border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
     bright_ground = border.mean() + bright.mean() > 1
     level = float(np.median(grey[bright == bright_ground]))

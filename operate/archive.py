@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from operate.config import ROOT, OperatorError, read_config
 
-WEIGHTS, INK_WEIGHTS = (ROOT / "model" / name for name in ("digit_net.pt", "digit_ink_net.pt"))
+WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "digit_ink_net.pt"
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"

@@ -21,10 +21,14 @@ from operate.readiness import check_examples, find_last_error, wait_for_workers
 TORCHSERVE = Path(ts.__file__).parent.parent
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
-# A heap that is small until large uploads wait in it, and the collector that needs the least memory and threads.
-JAVA_OPTIONS = ["-Xms32m", "-XX:+UseSerialGC"]
-# One pool of buffers of each kind: those for each thread would take 80 MB more.
-JAVA_OPTIONS += ["-Dio.netty.allocator.numDirectArenas=1", "-Dio.netty.allocator.numHeapArenas=1"]
+JAVA_OPTIONS = [
+    # A heap that is small until large uploads wait in it, and the collector that needs the least memory and threads.
+    "-Xms32m",
+    "-XX:+UseSerialGC",
+    # One pool of buffers of each kind: those for each thread would take 80 MB more.
+    "-Dio.netty.allocator.numDirectArenas=1",
+    "-Dio.netty.allocator.numHeapArenas=1",
+]
 # Java's heap: enough for 64 clients that upload 5 MB at once, or a quarter of the memory if that is less.
 MOST_HEAP_MB = 512
 # Where Linux says how much memory a container may use: version 2 of cgroups, version 1.

@@ -13,32 +13,13 @@ PIECE_BYTES = 1 << 18
 class BufferedConnection:
     """A worker's connection to the server, read in large pieces.
 
-    TorchServe reads each field of a request with a system call of its own, thirty a request. The server waits for an
-    answer before it sends more.
+    TorchServe reads each field of a request with a system call of its own, thirty a request.
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+        # As a socket's, but it returns as many bytes as wanted, or fewer once the server has closed the connection.
+        self.recv = connection.makefile("rb", PIECE_BYTES).read
         self.sendall = connection.sendall
-        self.received = b""
-        self.position = 0
-
-    def recv(self, length: int) -> bytes:
-        """Return the next bytes, as many as wanted; end the process if the server has closed the connection."""
-        end = self.position + length
-        if end > len(self.received):
-            pieces = [self.received[self.position :]]
-            missing = end - len(self.received)
-            while missing > 0:
-                piece = self.connection.recv(max(PIECE_BYTES, missing))
-                if not piece:
-                    sys.exit(0)
-                pieces.append(piece)
-                missing -= len(piece)
-            self.received, self.position, end = b"".join(pieces), 0, length
-        field = self.received[self.position : end]
-        self.position = end
-        return field
 
 
 def import_worker() -> type:

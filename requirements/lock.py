@@ -15,18 +15,16 @@ ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Resolve each list together with those it adds to, so that all get the same versions."""
+    """Resolve everything together, so that all lists have the same versions."""
     argparse.ArgumentParser(
         prog="scripts/lock", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    written: list[str] = []
-    for name, options in {
-        "serve": [],
-        "gpu": ["--group", "pyproject.toml:gpu"],
-        "develop": ["--group", "pyproject.toml:develop"],
-    }.items():
-        pins = [pin for pin in resolve("pyproject.toml", *options) if pin not in written]
-        written += pins
+    groups = {"serve": [], "gpu": ["--group", "pyproject.toml:gpu"], "develop": ["--group", "pyproject.toml:develop"]}
+    left = resolve("pyproject.toml", *groups["develop"])
+    for name, options in groups.items():
+        needed = {pin.partition("==")[0] for pin in resolve("pyproject.toml", *options)}
+        pins = [pin for pin in left if pin.partition("==")[0] in needed]
+        left = [pin for pin in left if pin not in pins]
         text = "# Written by scripts/lock from pyproject.toml.\n" + "".join(pins)
         (ROOT / "requirements" / f"{name}.txt").write_text(text)
 

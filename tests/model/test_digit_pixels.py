@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from digit_pixels import centre_of_mass, disc, extent, spread, square, threshold
+from digit_pixels import centre_of_mass, dilate, disc, extent, square, threshold
 from digit_view import FAR_PX, NEAR_PX, average
 
 
@@ -39,8 +39,8 @@ def test_pens_spread_ink_as_opencv_does(size: int) -> None:
     assert np.array_equal(disc(size), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) > 0)
     for pen in (square(size), disc(size)):
         kernel = pen.astype(np.uint8)
-        assert np.array_equal(spread(levels, pen), cv2.dilate(levels, kernel, borderValue=0))
-        assert np.array_equal(255 - spread(255 - levels, pen), cv2.erode(levels, kernel, borderValue=255))
+        assert np.array_equal(dilate(levels, pen), cv2.dilate(levels, kernel, borderValue=0))
+        assert np.array_equal(255 - dilate(255 - levels, pen), cv2.erode(levels, kernel, borderValue=255))
 
 
 @pytest.mark.parametrize("seed", range(30))
