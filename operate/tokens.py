@@ -12,6 +12,8 @@ from operate.config import OperatorError, log_folder
 
 # A token that expires within this time is renewed at once.
 MARGIN = timedelta(seconds=1)
+# What TorchServe says, with status 400, of a token that is not or no longer the right one.
+REFUSAL = b"Token Authorization failed"
 
 
 class TokenAuth(AuthBase):
@@ -19,11 +21,16 @@ class TokenAuth(AuthBase):
 
     def __init__(self, management: str) -> None:
         self.management = management
-        # Renewing a token invalidates the old one for every thread.
         self.renewing = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header. Raises OperatorError without a key file."""
+        self.add_token(request)
+        request.register_hook("response", self.send_again)
+        return request
+
+    def add_token(self, request: requests.PreparedRequest) -> None:
+        """Set the header to the present token, renewed if it has expired."""
         kind = "management" if str(request.url).startswith(self.management) else "inference"
         with self.renewing:
             tokens = read_tokens()
@@ -32,7 +39,15 @@ class TokenAuth(AuthBase):
                 requests.get(url, headers={"Authorization": f"Bearer {tokens['API']['key']}"}, timeout=30)
                 tokens = read_tokens()
         request.headers["Authorization"] = f"Bearer {tokens[kind]['key']}"
-        return request
+
+    def send_again(self, response: requests.Response, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send a request once more whose token was refused: renewing, in any thread or process, ends the old token."""
+        if response.status_code != requests.codes.bad_request or REFUSAL not in response.content:
+            return response
+        response.close()
+        request = response.request.copy()
+        self.add_token(request)
+        return response.connection.send(request, **options)
 
 
 def read_tokens() -> dict[str, Any]:

@@ -139,7 +139,9 @@ def test_an_interrupted_deploy_is_undone(own: Service, built: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(built: Path, tmp_path: Path) -> None:
+def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     newer = remake(built, tmp_path, "0.2.0")
     folder = tmp_path / "service"
     folder.mkdir()
@@ -161,4 +163,14 @@ def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(built: P
     assert json.loads(key_file.read_text())["management"] != keys["management"]
     assert manage(second, "rollback").returncode == 0
     assert status(second)["default"] == "0.1.0"
+    # Another process renews the token that a request on its way holds.
+    monkeypatch.setenv("LOG_LOCATION", str(folder))
+    session = second.client.session
+    request = session.prepare_request(requests.Request("POST", second.predictions, data=EXAMPLES[7].read_bytes()))
+    held = request.headers["Authorization"]
+    keys = json.loads(key_file.read_text())
+    renew = f"{second.config.management}/token?type=inference"
+    assert requests.get(renew, headers={"Authorization": f"Bearer {keys['API']['key']}"}, timeout=30).ok
+    assert requests.post(second.predictions, headers={"Authorization": held}, timeout=30).status_code == 400
+    assert session.send(request).json()["digit"] == 7
     stop(second)
