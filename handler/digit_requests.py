@@ -42,7 +42,12 @@ def read_request(row: Row, headers: dict[str, Any]) -> Request:
             return read_json(upload, headers)
         return Request([read_picture(upload)], wants_mask=wants_mask)
     except BadImage as error:
-        return Request([error])
+        return Request([copy_bare(error)])
+
+
+def copy_bare(error: BadImage) -> BadImage:
+    """Return an error to keep: the traceback of a raised one keeps all variables on its way, the upload among them."""
+    return BadImage(str(error), error.reason)
 
 
 def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
@@ -119,7 +124,7 @@ def read_instances(instances: list[Any]) -> list[Picture | BadImage]:
                 )
             pictures.append(load(picture))
         except BadImage as error:
-            pictures.append(error)
+            pictures.append(copy_bare(error))
         except ValueError:
             pictures.append(BadImage("The base64 of this picture is damaged."))
     return pictures

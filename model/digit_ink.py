@@ -27,6 +27,8 @@ LEAST_INK = 6.0
 # times as wide as the digit.
 LOOK_AGAIN_SHARE = 0.3
 AROUND = 1.5
+# Pictures that the net is given at once; the planes of one take 200 kB.
+AT_ONCE = 16
 
 
 def find_ink(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
@@ -51,8 +53,12 @@ def find_ink(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
 
 def look(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
     """Return the ink that the net sees in each of n pictures at one look."""
-    masks = engine(np.stack([make_planes(grey) for grey in greys]))
-    return [choose(mask, grey.shape) for mask, grey in zip(masks, greys, strict=True)]
+    inks: list[Ink | None] = []
+    for first in range(0, len(greys), AT_ONCE):
+        part = greys[first : first + AT_ONCE]
+        masks = engine(np.stack([make_planes(grey) for grey in part]))
+        inks += [choose(mask, grey.shape) for mask, grey in zip(masks, part, strict=True)]
+    return inks
 
 
 def choose(mask: Mask, shape: tuple[int, ...]) -> Ink | None:

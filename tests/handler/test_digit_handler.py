@@ -1,6 +1,7 @@
 """The handler answers each request of a batch on its own, run by TorchServe's own loader and context."""
 
 import base64
+import gc
 import io
 import json
 import zipfile
@@ -17,7 +18,7 @@ from ts.model_loader import TsModelLoader
 from ts.service import Service
 
 from digit_engine import Engine
-from digit_image import read_picture
+from digit_image import BadImage, read_picture
 from digit_net import DigitNet
 from digit_reader import Reading
 from digit_reader import read as read_pictures
@@ -71,6 +72,21 @@ def test_a_bad_picture_leaves_its_neighbours_alone(loaded: Service) -> None:
 
 def test_a_batch_of_bad_pictures_alone_is_answered(loaded: Service) -> None:
     assert [status for status, _ in ask(loaded, {"body": b"a"}, {"body": b"b"})] == [400, 400]
+
+
+def test_the_memory_of_a_refused_upload_is_free_at_once(loaded: Service) -> None:
+    pictures = [{"b64": base64.b64encode(picture).decode()} for picture in (GOOD, b"no picture")]
+    gc.collect()
+    gc.disable()
+    try:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        ask(loaded, {"body": b"no picture"}, {"body": json.dumps({"instances": pictures}).encode()})
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, BadImage)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(loaded: Service) -> None:

@@ -17,7 +17,6 @@ import pytest
 import requests
 
 from bench.service import find_workers
-from operate import torchserve
 from operate.archive import read_version
 from operate.config import ROOT, read_config
 from operate.serve import provide_archive
@@ -319,15 +318,3 @@ def test_a_browser_that_uses_another_host_name_is_redirected(service: Service) -
     response = requests.get(page.replace("127.0.0.1", "localhost"), allow_redirects=False, timeout=30)
     assert response.is_redirect
     assert response.headers["Location"] == page + "/"
-
-
-@pytest.mark.parametrize(
-    ("limit", "heap"), [("max", 512), ("9223372036854771712", 512), ("1073741824", 256), ("536870912", 128)]
-)
-def test_java_gets_a_quarter_of_a_containers_memory_at_most(
-    limit: str, heap: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "memory.max"
-    file.write_text(f"{limit}\n")
-    monkeypatch.setattr(torchserve, "MEMORY_LIMITS", (file, tmp_path / "missing"))
-    assert torchserve.heap_mb() == heap

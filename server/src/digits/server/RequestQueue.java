@@ -63,16 +63,34 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
 
     @Override
     public boolean offerLast(Job job) {
-        boolean isAdded = super.offerLast(job);
+        return admit(job, super.offerLast(job));
+    }
+
+    @Override
+    public boolean offerFirst(Job job) {
+        return admit(job, super.offerFirst(job));
+    }
+
+    private boolean admit(Job job, boolean isAdded) {
+        if (isAdded && bytesOf(job) > BodyBudget.UNCOUNTED_BYTES) {
+            BodyBudget.SHARED.add(bytesOf(job));
+        }
         wake();
         return isAdded;
     }
 
     @Override
-    public boolean offerFirst(Job job) {
-        boolean isAdded = super.offerFirst(job);
-        wake();
-        return isAdded;
+    public Job pollFirst() {
+        Job job = super.pollFirst();
+        if (job != null && bytesOf(job) > BodyBudget.UNCOUNTED_BYTES) {
+            BodyBudget.SHARED.release(bytesOf(job));
+        }
+        return job;
+    }
+
+    /** Returns the size of a request's body. */
+    static long bytesOf(Job job) {
+        return job.getPayload().getParameters().stream().mapToLong(each -> each.getValue().length).sum();
     }
 
     private void wake() {

@@ -144,6 +144,17 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         return answer;
     }
 
+    /** Returns an answer to a request that TorchServe has not seen, with the headers that it would add. */
+    static FullHttpResponse ownError(HttpResponseStatus status, String sentence) {
+        FullHttpResponse answer = error(status, sentence);
+        HttpUtil.setContentLength(answer, answer.content().readableBytes());
+        String page = ConfigManager.getInstance().getCorsAllowedOrigin();
+        if (page != null) {
+            answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        }
+        return answer;
+    }
+
     /** Collects a request's body, and says how large it may be. */
     static final class Aggregator extends HttpObjectAggregator {
         Aggregator() {
@@ -163,12 +174,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
             Metrics.countRefused("too_large");
             String sentence = "The request is too large: send at most " + maxContentLength() + " bytes.";
-            FullHttpResponse answer = error(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
-            HttpUtil.setContentLength(answer, answer.content().readableBytes());
-            String page = ConfigManager.getInstance().getCorsAllowedOrigin();
-            if (page != null) {
-                answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
-            }
+            FullHttpResponse answer = ownError(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
             boolean isWaiting = HttpUtil.is100ContinueExpected(request);
             context.writeAndFlush(answer)
                     .addListener(isWaiting ? ChannelFutureListener.CLOSE : ChannelFutureListener.CLOSE_ON_FAILURE);
