@@ -25,6 +25,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
     /** For a body to arrive in, while others wait for the memory that it holds. */
     private static final int ARRIVAL_S = 30;
 
+    /** How the connection stands to the budget. */
     private enum State {
         OUTSIDE,
         WAITING,
