@@ -11,7 +11,6 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from operate.aot_cache import provide_cache
 from operate.archive import ArchiveError, build, read_checkout_version, read_version
 from operate.client import Client
 from operate.config import CONFIG, Config, OperatorError, read_config
@@ -62,7 +61,6 @@ def serve(config: Config, ready_file: Path | None) -> NoReturn:
         # That of a service that was killed.
         ready_file.unlink(missing_ok=True)
     provide_archive(config)
-    provide_cache()
     with ExitStack() as stack:
         if config.page:
             stack.enter_context(serve_page(config))

