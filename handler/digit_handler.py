@@ -11,7 +11,7 @@ from digit_explanation import explain
 from digit_image import BadImage, Picture
 from digit_metrics import Tally
 from digit_reader import Reading, read
-from digit_requests import Answer, Request, Row, read_request, write_response
+from digit_requests import BINARY_HEADER, Answer, Request, Row, read_request, write_response
 
 DECIMALS = 6
 
@@ -57,10 +57,14 @@ class DigitHandler:
             first, last = last, last + len(request.pictures)
             if self.context.get_all_request_header(index).get("explain") == "True":
                 self.add_explanations(request, readings[first:last], answers[first:last])
-            self.context.set_response_content_type(index, "application/json")
             if not request.protocol and isinstance(answers[first], BadImage):
                 self.context.set_response_status(400, "Bad Request", idx=index)
-            texts.append(write_response(request, answers[first:last], self.model))
+            text, json_bytes = write_response(request, answers[first:last], self.model)
+            if json_bytes < len(text):
+                self.context.set_response_header(index, BINARY_HEADER, str(json_bytes))
+            kind = "application/octet-stream" if json_bytes < len(text) else "application/json"
+            self.context.set_response_content_type(index, kind)
+            texts.append(text)
         return texts
 
     def add_explanations(

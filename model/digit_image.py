@@ -2,19 +2,37 @@
 
 import io
 import struct
+import warnings
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
+from digit_formats import describe_unread, find_reader, recognise
 from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, is_mnist, read_thumbnail, ready
 
+# Pillow warns of sizes, which are checked here, and of every odd tag.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# What is decoded at once: 100 MB as Pillow holds it.
 MAX_MEGAPIXELS = 25
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-# Endings of the names of such files, in lower case.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+# A JPEG of more than MAX_MEGAPIXELS is decoded at an eighth of its size, so that it takes little memory.
+MAX_JPEG_MEGAPIXELS = 100
+# Unless it has several scans. Then the coefficients of all are kept: with these bytes, 25 megapixels in full colour.
+MAX_COEFFICIENT_BYTES = 150e6
+# Each scan of a progressive JPEG takes time, though its bytes may be few; cameras and programs write 3 to 20.
+MAX_SCANS = 100
+# An animation that starts blank is followed for this long, a file of blank pages for so many.
+MAX_FRAMES, MAX_FRAMES_MEGAPIXELS = 1000, 100
+MAX_PAGES = 20
+# Formats that may hold what no program here can decode.
+VARIED_FORMATS = ("TIFF", "HEIF", "AVIF", "JPEG2000")
+# A frame is blank if its grey levels differ by no more than this.
+BLANK_CONTRAST = 8
 
 # Pictures with a longer side are reduced to it before the ink is found.
 SEARCH_PX = 400
@@ -29,6 +47,9 @@ DECODE_ERRORS = (
     LookupError,
     ArithmeticError,
     EOFError,
+    RuntimeError,
+    AssertionError,
+    Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )
@@ -91,40 +112,121 @@ def open_picture(upload: bytes) -> Image.Image:
     """Open an upload in a known format and of a size within the limits, without decoding it. Raises BadImage."""
     if not upload:
         raise BadImage("The picture is empty: send the bytes of a picture file.", "not_a_picture")
+    name, start = recognise(upload)
+    if not name:
+        raise BadImage(describe_unread(upload), "not_a_picture")
     try:
-        picture: Image.Image = Image.open(io.BytesIO(upload), formats=FORMATS)
+        picture = find_reader(name)(io.BytesIO(upload[start:] if start else upload))
     except Image.DecompressionBombError as cause:
         sentence = f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels."
         raise BadImage(sentence, "too_many_megapixels") from cause
     except DECODE_ERRORS as cause:
-        raise BadImage("This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file.", "not_a_picture") from cause
-    megapixels = count_megapixels(picture)
-    if megapixels > MAX_MEGAPIXELS:
-        sentence = f"The picture has {megapixels:.1f} megapixels: send at most {MAX_MEGAPIXELS}."
-        raise BadImage(sentence, "too_many_megapixels")
+        raise damaged(name) from cause
+    check_size(picture)
+    if "progressive" in picture.info and upload.count(b"\xff\xda") > MAX_SCANS:
+        raise BadImage(f"The JPEG has more than {MAX_SCANS} scans: save it again with fewer.", "damaged")
     return picture
 
 
+def damaged(name: str | None) -> BadImage:
+    """Return the refusal of a picture of a format that cannot be decoded."""
+    if name in VARIED_FORMATS:
+        sentence = f"The {name} file is damaged, or of a rare kind: save the picture as a PNG or JPEG file."
+        return BadImage(sentence, "damaged")
+    return BadImage("The picture is damaged or cut off: send the whole file.", "damaged")
+
+
+def check_size(picture: Image.Image) -> None:
+    """Raise BadImage if a picture takes more memory than one may."""
+    megapixels = picture.width * picture.height / 1e6
+    if megapixels <= MAX_MEGAPIXELS:
+        return
+    advice = f"send at most {MAX_MEGAPIXELS}"
+    if isinstance(picture, JpegImageFile):
+        if megapixels <= MAX_JPEG_MEGAPIXELS and count_megapixels(picture) <= MAX_MEGAPIXELS:
+            return
+        advice = f"send at most {MAX_JPEG_MEGAPIXELS}, or {MAX_MEGAPIXELS} if the JPEG is progressive"
+    raise BadImage(f"The picture has {megapixels:.1f} megapixels: {advice}.", "too_many_megapixels")
+
+
 def count_megapixels(picture: Image.Image) -> float:
-    """Return the size of a picture in megapixels."""
-    return picture.width * picture.height / 1e6
+    """Return how many megapixels of memory an open picture takes to decode; large JPEGs take fewer than they have."""
+    megapixels = picture.width * picture.height / 1e6
+    if megapixels <= MAX_MEGAPIXELS or not isinstance(picture, JpegImageFile):
+        return megapixels
+    return max(megapixels / 64, count_coefficient_bytes(picture) / MAX_COEFFICIENT_BYTES * MAX_MEGAPIXELS)
+
+
+def count_coefficient_bytes(picture: JpegImageFile) -> float:
+    """Return how many bytes libjpeg keeps of all scans of an open JPEG; 0 if it has one scan only."""
+    # Pillow has read up to the end of the first scan's header, which lists the components it holds.
+    file = cast("io.BytesIO", picture.fp)
+    components_in_scan = file.getvalue()[file.tell() - 4 - 2 * picture.layers]
+    if "progressive" not in picture.info and components_in_scan == picture.layers:
+        return 0
+    samples = [across * down for _, across, down, _ in picture.layer]
+    most = max(across for _, across, *_ in picture.layer) * max(down for _, _, down, _ in picture.layer)
+    return 2 * picture.width * picture.height * sum(samples) / most
 
 
 def decode(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the first frame as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX. Raises BadImage."""
+    """Return what a picture shows as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX. Raises BadImage.
+
+    That is the first frame, unless it is blank: then the last of an animation, or the first page that is not blank.
+    """
+    name = picture.format
     try:
-        factor = reduction(picture)
-        if factor > 1:
-            # JPEG decodes at a half, a quarter or an eighth of its size at a fraction of the cost.
-            picture.draft(None, (picture.width // factor, picture.height // factor))
+        if isinstance(picture, JpegImageFile):
+            factor = reduction(picture)
+            if factor > 1:
+                # JPEG decodes at a half, a quarter or an eighth of its size at a fraction of the cost.
+                picture.draft(None, (picture.width // factor or 1, picture.height // factor or 1))
+        elif isinstance(picture, Jpeg2KImageFile):
+            load_halved(picture)
+        elif picture.format != "HEIF" and getattr(picture, "is_animated", False):
+            leave_blank_frames(picture)
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
         ImageOps.exif_transpose(picture, in_place=True)
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
-        raise BadImage("The picture is damaged or cut off: send the whole file.", "damaged") from cause
+        raise damaged(name) from cause
     return np.asarray(shrink(grey))
+
+
+def load_halved(picture: Jpeg2KImageFile) -> None:
+    """Decode a JPEG 2000 at a half of its size, a quarter and so on, as far as it was made for that."""
+    data = cast("io.BytesIO", picture.fp).getvalue()
+    coding_style = data.find(b"\xff\x52", data.find(b"\xff\x4f\xff\x51"))
+    if picture.mode != "P":
+        picture.reduce = min(data[coding_style + 9], reduction(picture).bit_length() - 1)
+    picture.load()
+    # While this is set, Pillow hides the method of the same name.
+    picture.reduce = 0
+
+
+def leave_blank_frames(picture: Image.Image) -> None:
+    """Seek the last frame of an animation that starts blank, or the first page of a file that is not. Raises BadImage.
+
+    A drawing that grows is whole in its last frame.
+    """
+    has_pages = picture.format == "TIFF"
+    affordable = int(MAX_FRAMES_MEGAPIXELS * 1e6) // (picture.width * picture.height)
+    for number in range(1, min(affordable, MAX_PAGES if has_pages else MAX_FRAMES)):
+        if (has_pages or number == 1) and not is_blank(picture):
+            break
+        try:
+            picture.seek(number)
+        except EOFError:
+            break
+        check_size(picture)
+
+
+def is_blank(picture: Image.Image) -> bool:
+    """Tell whether nothing is to be seen in the current frame."""
+    picture.load()
+    return int(np.ptp(np.asarray(to_grey(picture)))) <= BLANK_CONTRAST
 
 
 def shrink(picture: Image.Image) -> Image.Image:
@@ -142,15 +244,30 @@ def to_grey(picture: Image.Image) -> Image.Image:
     """Return a picture in mode L; transparent parts become a background from which the ink stands out."""
     if picture.mode == "L":
         return picture
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) / 257).astype(np.uint8))
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        return Image.fromarray(to_eight_bits(np.asarray(picture)))
+    if picture.mode == "LAB":
+        return picture.getchannel("L")
     if not picture.has_transparency_data:
-        return strongest_grey(picture.convert("RGB"))
+        return strongest_grey(shrink(picture.convert("RGB")))
     grey, alpha = picture.convert("LA").split()
     weights = np.asarray(alpha, np.float64)
     total = weights.sum()
     dark = total == 0 or (np.asarray(grey) * weights).sum() / total < 128
     return Image.composite(grey, Image.new("L", grey.size, 255 if dark else 0), alpha)
+
+
+def to_eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return (h, w) levels of any type as uint8.
+
+    Whole numbers lose what is below the eight highest bits in use: files of 16 bits often hold 12. Others are scaled.
+    """
+    if np.issubdtype(levels.dtype, np.integer):
+        levels = levels.clip(0)
+        return (levels >> max(0, int(levels.max()).bit_length() - 8)).astype(np.uint8)
+    levels = np.nan_to_num(levels, nan=0, posinf=0, neginf=0)
+    low, high = levels.min(), levels.max()
+    return ((levels - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
 def strongest_grey(picture: Image.Image) -> Image.Image:

@@ -11,11 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from digit_image import SUFFIXES
+from digit_formats import SUFFIXES
 from operate.client import Client, ServiceError, retry_while_busy
 from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table
 from operate.tables import SUFFIXES as TABLE_SUFFIXES
+
+# Endings of the names of pictures that the service does not read, but answers with what to do.
+UNREAD_SUFFIXES = (".svg", ".pdf", ".jxl", ".psd", ".ico", ".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 # Requests in flight, and the most that one holds. A larger file is sent alone.
 REQUESTS = 6
@@ -38,7 +41,7 @@ def main() -> int:
         parser.error(f"{options.output} must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
     try:
         client = Client(read_config(), options.url)
-        files = list(find_pictures(options.paths))
+        files = find_pictures(options.paths)
         failures = write_table(options.output, files, client) if options.output else print_rows(files, client)
     except OperatorError as error:
         print(error, file=sys.stderr)
@@ -46,13 +49,27 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def find_pictures(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files, and the pictures in the folders, sorted."""
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, and the pictures in the folders, sorted; report how many other files these hold.
+
+    Raises OperatorError for a folder without a picture.
+    """
+    pictures: list[Path] = []
+    left_out = 0
     for path in paths:
-        if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
-        else:
-            yield path
+        if not path.is_dir():
+            pictures.append(path)
+            continue
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        found = [each for each in files if each.suffix.lower() in SUFFIXES + UNREAD_SUFFIXES]
+        if not found:
+            raise OperatorError(f"{path} holds no picture: name another folder, or the files themselves.")
+        pictures += found
+        left_out += len(files) - len(found)
+    if left_out:
+        named = "1 file that is no picture was" if left_out == 1 else f"{left_out} files that are no pictures were"
+        print(f"{named} left out.", file=sys.stderr)
+    return pictures
 
 
 def print_rows(files: list[Path], client: Client) -> int:

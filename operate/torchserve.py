@@ -59,8 +59,6 @@ class TorchServe:
             raise OperatorError(f"TorchServe cannot be started: {cause.strerror}.") from cause
         self.failure = Path(self.scratch.name) / "failure"
         environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(log_folder())}
-        # The handler parses JSON itself, several times as fast.
-        environment["TS_DECODE_INPUT_REQUEST"] = "false"
         # For server/worker; numpy would start threads that a worker has no core for.
         environment |= {"WORKER_PYTHON": sys.executable, "OPENBLAS_NUM_THREADS": "1"}
         # These would override the archive and the configuration.

@@ -48,6 +48,8 @@ element("pad").addEventListener("keydown", (event) => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
 });
 element("file").addEventListener("change", (event) => choose(event.target.files));
+// Few browsers can show HEIC, TIFF and JPEG 2000.
+element("picture").addEventListener("error", () => (element("picture").hidden = true));
 element("csv").addEventListener("click", () => save(history.toCsv(), "digits.csv", "text/csv"));
 element("json").addEventListener("click", () => save(history.toJson(), "digits.json", "application/json"));
 element("forget").addEventListener("click", () => history.forget());

@@ -115,8 +115,8 @@ def test_a_bad_request_gets_a_400_with_an_error_in_json(kind: str, service: Serv
         ("POST", "/explanations/mnist", 400),
         ("POST", "/v1/models/mnist:predict", 400),
         ("POST", "/v2/models/mnist/infer", 400),
-        ("GET", "/predictions/mnist", 400),
-        ("DELETE", "/predictions/mnist", 400),
+        ("GET", "/predictions/mnist", 405),
+        ("DELETE", "/predictions/mnist", 405),
         ("POST", "/predictions/letters", 404),
         ("POST", "/predictions/mnist/99.9", 404),
         ("GET", "/predictions", 404),
@@ -191,7 +191,7 @@ def test_many_pictures_in_one_request_are_read(service: Service) -> None:
     assert response.status_code == 200
     *predictions, wrong = response.json()["predictions"]
     assert [prediction["digit"] for prediction in predictions] == list(EXAMPLES)
-    assert wrong == {"error": "This is not a picture: send a PNG, JPEG, WebP, BMP or GIF file."}
+    assert wrong["error"].startswith("This is not a picture: send a PNG, JPEG, HEIC,")
 
 
 def test_pixels_in_a_tensor_are_read_as_the_net_reads_them(

@@ -1,25 +1,34 @@
 """Any picture becomes pixels in MNIST's geometry, or is refused with a sentence for its sender."""
 
+import base64
 import contextlib
 import io
 import random
+import subprocess
+import sys
+import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
+from pillow_heif import HeifImageFile, register_heif_opener
 from torch import Tensor
 
 from digit_engine import Engine
-from digit_image import BadImage, read_picture
+from digit_formats import SUFFIXES_OF, find_reader, recognise
+from digit_image import MAX_SCANS, BadImage, read_picture
 from digit_pixels import centre_of_mass, is_mnist
 from digit_reader import Reading
 from digit_reader import read as read_pictures
 from tests.services import EXAMPLES
 
 Pixels = NDArray[np.uint8]
+# The tests also write such files.
+register_heif_opener()
 
 
 def encode(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -176,23 +185,142 @@ def test_pixels_have_the_geometry_of_mnist(engine: Engine) -> None:
         assert centre_of_mass(pixels[0]) == pytest.approx((14, 14), abs=0.55)
 
 
+PAPER = Image.open(EXAMPLES[7]).convert("RGB").resize((360, 320))
+PAPER_GREY = PAPER.convert("L")
+FAX = PAPER_GREY.point(lambda level: 255 * (level > 128)).convert("1")
+EMPTY = Image.new("RGB", PAPER.size, "white")
+BEGUN = EMPTY.copy()
+BEGUN.paste(PAPER.crop((0, 0, 360, 160)))
+
+
+def with_bits(bits: int) -> Image.Image:
+    """Return the paper with so many bits in each pixel of 16."""
+    return Image.fromarray(np.asarray(PAPER_GREY).astype(np.uint16) << (bits - 8))
+
+
+def animate(file_format: str, *frames: Image.Image) -> bytes:
+    """Return the bytes of a file with several frames or pages."""
+    return encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+
+
+def in_lab(picture: Image.Image) -> Image.Image:
+    """Return a picture in the colours of CIE 1976."""
+    spaces = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(picture, *spaces, outputMode="LAB")
+    assert converted is not None
+    return converted
+
+
+def with_chunk(png: bytes, name: bytes, content: bytes) -> bytes:
+    """Return a PNG with one more chunk behind its header."""
+    chunk = len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+    return png[:33] + chunk + png[33:]
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# By format and kind: a file that shows the paper.
+FILES = {
+    "PNG": encode(PAPER),
+    "PNG, gamma": with_chunk(encode(PAPER), b"gAMA", (100_000).to_bytes(4, "big")),
+    "PNG, colour profile": encode(PAPER, icc_profile=SRGB),
+    "PNG, broken colour profile": with_chunk(encode(PAPER), b"iCCP", b"broken\0\0profile"),
+    "PNG, 16 bits": encode(with_bits(16)),
+    "PNG, 12 of 16 bits": encode(with_bits(12)),
+    "PNG, 10 of 16 bits": encode(with_bits(10)),
+    "PNG, spare bytes": b"\r\n\r\n" + encode(PAPER),
+    "PNG, animated": animate("PNG", EMPTY, BEGUN, PAPER),
+    "JPEG": encode(PAPER, "JPEG"),
+    "JPEG, progressive": encode(PAPER, "JPEG", progressive=True),
+    "JPEG, CMYK": encode(PAPER.convert("CMYK"), "JPEG"),
+    "JPEG, spare bytes": b"Content-Type: image/jpeg\r\n\r\n" + encode(PAPER, "JPEG"),
+    "JPEG, MPO": animate("MPO", PAPER, EMPTY),
+    "HEIF": encode(PAPER, "HEIF"),
+    "HEIF, 10 bits": encode(with_bits(16), "HEIF"),
+    "HEIF, two pictures": animate("HEIF", PAPER, EMPTY),
+    "WEBP": encode(PAPER, "WEBP"),
+    "WEBP, animated": animate("WEBP", EMPTY, BEGUN, PAPER),
+    "AVIF": encode(PAPER, "AVIF"),
+    "AVIF, animated": animate("AVIF", EMPTY, BEGUN, PAPER),
+    "TIFF": encode(PAPER, "TIFF"),
+    "TIFF, LZW": encode(PAPER, "TIFF", compression="tiff_lzw"),
+    "TIFF, deflate": encode(PAPER, "TIFF", compression="tiff_adobe_deflate"),
+    "TIFF, JPEG": encode(PAPER, "TIFF", compression="jpeg"),
+    "TIFF, fax G4": encode(FAX, "TIFF", compression="group4"),
+    "TIFF, 16 bits": encode(with_bits(16), "TIFF"),
+    "TIFF, 12 of 16 bits": encode(with_bits(12), "TIFF"),
+    "TIFF, float": encode(Image.fromarray(np.asarray(PAPER_GREY).astype(np.float32) / 255), "TIFF"),
+    "TIFF, CMYK": encode(PAPER.convert("CMYK"), "TIFF"),
+    "TIFF, Lab": encode(in_lab(PAPER), "TIFF"),
+    "TIFF, pages": animate("TIFF", EMPTY, EMPTY, PAPER, EMPTY),
+    "GIF": encode(PAPER, "GIF"),
+    "GIF, animated": animate("GIF", EMPTY, BEGUN, PAPER),
+    "BMP": encode(PAPER, "BMP"),
+    "JPEG2000": encode(PAPER, "JPEG2000"),
+    "JPEG2000, codestream": encode(PAPER, "JPEG2000", no_jp2=True),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_format_shows_the_same_paper(kind: str) -> None:
+    name = kind.partition(",")[0]
+    assert recognise(FILES[kind])[0] == name
+    grey = read_picture(FILES[kind]).grey
+    assert grey is not None
+    paper = np.asarray(FAX.convert("L") if "fax" in kind else PAPER_GREY)
+    assert grey.shape == paper.shape
+    # A float's range, and Lab's lightness, are not those of the grey levels.
+    assert np.corrcoef(grey.ravel(), paper.ravel())[0, 1] > 0.99
+    if "float" not in kind and "Lab" not in kind:
+        assert np.abs(grey.astype(int) - paper).mean() < 3
+
+
+def test_every_format_is_tried() -> None:
+    assert {kind.partition(",")[0] for kind in FILES} == SUFFIXES_OF.keys()
+    assert find_reader("HEIF") is HeifImageFile
+
+
+def test_what_reads_heic_is_loaded_for_heic_only() -> None:
+    program = "import sys, pathlib, digit_image; digit_image.read_picture(pathlib.Path(sys.argv[1]).read_bytes())"
+    command = [sys.executable, "-c", program + "; print('pillow_heif' in sys.modules)", str(EXAMPLES[7])]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 NOISE = random.Random(0).randbytes(5000)
 DOTS = np.zeros((200, 200), np.uint8)
 DOTS[5::20, 5::20] = 200
+PROGRESSIVE = encode(Image.new("RGB", (99, 99)), "JPEG", progressive=True)
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/></svg>'
 REFUSED = {
     "nothing": (b"", "is empty"),
-    "text": (b"seven", "not a picture"),
+    "text": (b"seven", "text, not a picture"),
+    "cut text": ("für".encode() * 1000, "text, not a picture"),
     "noise": (NOISE, "not a picture"),
-    "TIFF": (encode(Image.new("L", (9, 9)), "TIFF"), "not a picture"),
+    "SVG": (SVG, "SVG file: export"),
+    "XML": (b"<?xml version='1.0'?><digit/>", "XML, not a picture"),
+    "PDF": (b"%PDF-1.7\n" + EXAMPLES[7].read_bytes(), "PDF file: send the page"),
+    "ZIP": (b"PK\x03\x04" + EXAMPLES[7].read_bytes(), "ZIP archive or an Office document: send the pictures in it"),
+    "HTML": (b"\n<!DOCTYPE html><title>7</title>", "web page, not a picture"),
+    "JSON": (b'["7"]', "JSON, not a picture"),
+    "base64": (base64.b64encode(encode(PAPER)), "as base64 text: decode it"),
+    "data URL": (b"data:image/jpeg;base64,/9j/", "as base64 text: decode it"),
+    "video": (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video or a recording"),
+    "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL file: export"),
     "white": (encode(Image.new("L", (200, 200), 255)), "blank"),
     "black": (encode(Image.new("RGB", (28, 28))), "blank"),
+    "an animation of nothing": (animate("GIF", EMPTY, EMPTY, EMPTY), "blank"),
     "one pixel": (encode(Image.new("L", (1, 1), 7)), "too small"),
+    "a line": (encode(Image.new("L", (9000, 3), 7), "JPEG"), "too small"),
     "fully transparent": (encode(Image.new("RGBA", (99, 99))), "blank"),
     "paper": (encode(Image.fromarray(np.random.default_rng(0).normal(200, 3, (300, 300)).astype(np.uint8))), "blank"),
-    "too many pixels": (encode(Image.new("1", (6000, 5000))), "30.0 megapixels"),
-    "a decompression bomb": (encode(Image.new("1", (30_000, 30_000))), "too many pixels"),
+    "too many pixels": (encode(Image.new("1", (6000, 5000))), "30.0 megapixels: send at most 25."),
+    "a decompression bomb": (encode(Image.new("1", (30_000, 30_000))), "900.0 megapixels"),
+    "a large TIFF": (encode(Image.new("1", (6000, 5000)), "TIFF", compression="group4"), "30.0 megapixels"),
+    "a very large JPEG": (encode(Image.new("L", (11_000, 10_000)), "JPEG"), "110.0 megapixels: send at most 100"),
+    "a very large progressive JPEG": (encode(Image.new("L", (9000, 9000)), "JPEG", progressive=True), "or 25 if"),
+    "too many scans": (PROGRESSIVE[:-2] + PROGRESSIVE[-99:-2].join([b"\xff\xda"] * (MAX_SCANS + 1)), "scans"),
     "scattered dots": (encode(Image.fromarray(DOTS)), "blank"),
     "cut off": (EXAMPLES[7].read_bytes()[:9000], "cut off"),
+    "a cut off HEIC": (FILES["HEIF"][:900], "HEIF file is damaged, or of a rare kind"),
 }
 
 
@@ -202,6 +330,28 @@ def test_a_bad_picture_is_refused_with_a_sentence(kind: str, engine: Engine) -> 
     with pytest.raises(BadImage, match=reason) as refusal:
         read(engine, upload)
     assert str(refusal.value).endswith(".")
+
+
+LARGE = {
+    "JPEG of 35 megapixels": encode(PAPER.resize((5000, 7000)), "JPEG"),
+    "progressive JPEG of 35 megapixels": encode(PAPER.resize((5000, 7000)), "JPEG", progressive=True),
+    "JPEG 2000": encode(PAPER.resize((1800, 1600)), "JPEG2000"),
+    "JPEG 2000 that cannot be halved": encode(PAPER.resize((1800, 1600)), "JPEG2000", num_resolutions=1),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_large_scan_is_decoded_at_a_fraction_of_its_size(kind: str, engine: Engine) -> None:
+    assert read_digit(engine, LARGE[kind]) == 7
+
+
+def test_a_long_animation_is_not_followed_to_its_end() -> None:
+    still = encode(Image.new("1", (500, 500)), "GIF")
+    frame = still[still.index(b",") : -1]
+    start = time.monotonic()
+    with contextlib.suppress(BadImage):
+        read_picture(still[:-1] + frame * 20_000 + b";")
+    assert time.monotonic() - start < 10
 
 
 SIZES = [(8, 8), (8, 900), (900, 8), (9, 41), (41, 9), (28, 28), (41, 41), (40, 300), (130, 90), (1, 500), (7, 7)]
@@ -231,13 +381,18 @@ def test_anything_painted_gives_pixels_or_bad_image_and_nothing_else(size: tuple
             assert pixels.any()
 
 
+DAMAGED = {path.name: path.read_bytes() for path in EXAMPLES.values()} | FILES
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("path", EXAMPLES.values(), ids=lambda path: path.name)
-def test_damage_gives_pixels_or_bad_image_and_nothing_else(path: Any, engine: Engine) -> None:
-    chance = random.Random(path.name)
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damage_gives_pixels_or_bad_image_and_nothing_else(kind: str, engine: Engine) -> None:
+    chance = random.Random(kind)
+    start = time.monotonic()
     for _ in range(60):
-        upload = bytearray(path.read_bytes())
+        upload = bytearray(DAMAGED[kind])
         for _ in range(chance.randint(1, 20)):
             upload[chance.randrange(min(len(upload), chance.choice([100, 10**6])))] = chance.randrange(256)
         with contextlib.suppress(BadImage):
             assert read(engine, bytes(upload[: chance.randint(1, len(upload))])).ink.pixels.shape == (1, 28, 28)
+    assert time.monotonic() - start < 60

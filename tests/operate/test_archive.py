@@ -16,6 +16,7 @@ CONTENT = [
     "digit_attribution.py",
     "digit_engine.py",
     "digit_explanation.py",
+    "digit_formats.py",
     "digit_gpu.py",
     "digit_graphs.py",
     "digit_handler.py",

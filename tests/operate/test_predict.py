@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from PIL import Image
+from pillow_heif import register_heif_opener
 
 from operate.config import ROOT
 from tests.services import EXAMPLES, Service
@@ -42,6 +44,7 @@ def test_a_folder_becomes_a_table(kind: str, folder: Path, tmp_path: Path, servi
     done = run(service, folder, "--output", output)
     assert done.returncode == 1, "three pictures are bad"
     assert "203 new of 203 files, 3 not read." in done.stderr
+    assert "1 file that is no picture was left out.\n" in done.stderr
     rows = rows_of(output)
     assert len({row["file"] for row in rows}) == 203
     for row in rows:
@@ -101,6 +104,37 @@ def test_a_digit_is_printed_per_file_and_each_failure(service: Service, tmp_path
     printed = run(service, EXAMPLES[4], bad, tmp_path / "none.png", EXAMPLES[2])
     assert printed.returncode == 1
     assert [line.split(": ")[1][0] for line in printed.stdout.splitlines()] == ["4", "2"]
-    assert "bad.png: This is not a picture" in printed.stderr
+    assert "bad.png: This is text, not a picture" in printed.stderr
     assert "none.png: No such file" in printed.stderr
     assert run(service, EXAMPLES[4]).returncode == 0
+
+
+def test_a_folder_from_a_phone_is_read(service: Service, tmp_path: Path) -> None:
+    register_heif_opener()
+    for digit in (7, 8):
+        with Image.open(EXAMPLES[digit]) as picture:
+            picture.save(tmp_path / f"IMG_{digit}.HEIC", "HEIF")
+    shutil.copy(tmp_path / "IMG_7.HEIC", tmp_path / "IMG_7.jpg")
+    done = run(service, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(": ")[1][0] for line in done.stdout.splitlines()] == ["7", "7", "8"]
+
+
+def test_no_file_of_a_folder_is_passed_over_in_silence(service: Service, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES[7], tmp_path)
+    (tmp_path / "drawing.svg").write_text("<svg/>")
+    for name in ("README.md", "labels.csv", "Makefile"):
+        (tmp_path / name).write_text("7")
+    done = run(service, tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{tmp_path}/7.jpg: 7 (")
+    assert "3 files that are no pictures were left out.\n" in done.stderr
+    assert f"{tmp_path}/drawing.svg: This is an SVG file: export it" in done.stderr
+
+
+def test_a_folder_without_a_picture_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("7")
+    command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path} holds no picture: name another folder, or the files themselves.\n"

@@ -29,7 +29,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = ":".join(map(str, [folder, TORCHSERVE, *JUNIT]))
     options = ["--release", "17", "-Xlint:all", "-Werror", "-proc:none"]
     subprocess.run(["javac", *options, "-d", folder, "-cp", path, *sources], check=True)
-    return path
+    return f"{path}:{ROOT / 'server' / 'src'}"
 
 
 @pytest.mark.slow

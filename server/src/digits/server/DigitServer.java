@@ -201,8 +201,10 @@ public final class DigitServer extends ModelServer {
                 type == ConnectorType.MANAGEMENT_CONNECTOR ? Connector.newEventLoopGroup(2) : workerGroup;
         ChannelFuture closed = super.initializeServer(connector, serverGroup, threads, type);
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
-            closed.channel().pipeline().addFirst(new ConnectionAcceptor(connections));
+            closed.channel().pipeline().addFirst(ConnectionAcceptor.forInference(connections));
             inferencePort = closed;
+        } else if (type == ConnectorType.MANAGEMENT_CONNECTOR) {
+            closed.channel().pipeline().addFirst(ConnectionAcceptor.forManagement());
         }
         return closed;
     }

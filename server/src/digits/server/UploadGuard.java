@@ -6,6 +6,7 @@ import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
+import io.netty.handler.codec.TooLongFrameException;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.DefaultHttpRequest;
 import io.netty.handler.codec.http.FullHttpRequest;
@@ -21,11 +22,14 @@ import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
+import io.netty.handler.codec.http.multipart.InterfaceHttpData;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.regex.Pattern;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
@@ -38,23 +42,30 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     /** What separates the parts of a path, such as a model's name. */
     static final Pattern SEPARATORS = Pattern.compile("[/:?]");
 
+    private static final String MALFORMED = "The multipart form is malformed: send one picture in a named field.";
+    private static final String TWICE = "The form has two fields of one name: send one picture in a single field.";
+
     /** Room in the queue for requests that several threads let through at the same time. */
     private static final int SPARE_CAPACITY = 64;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
-        if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
+        if (request.decoderResult().isFailure()) {
+            refuseHead(context, request, request.decoderResult().cause());
+        } else if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
             refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
         } else if (isFull(request)) {
             Metrics.countRefused("queue_full");
             String sentence = "Too many requests are waiting: try again in a second.";
             refuse(context, request, HttpResponseStatus.SERVICE_UNAVAILABLE, sentence);
-        } else if (isBroken(request)) {
-            Metrics.countRefused("malformed_form");
-            String sentence = "The multipart form is malformed: send one picture in a named field.";
-            refuse(context, request, HttpResponseStatus.BAD_REQUEST, sentence);
         } else {
+            String problem = findProblem(request);
+            if (problem != null) {
+                Metrics.countRefused("malformed_form");
+                refuse(context, request, HttpResponseStatus.BAD_REQUEST, problem);
+                return;
+            }
             if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(
                     HttpUtil.getMimeType(request))) {
                 request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
@@ -83,6 +94,18 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         request.release();
     }
 
+    private static void refuseHead(ChannelHandlerContext context, FullHttpRequest request, Throwable cause) {
+        if (!(cause instanceof TooLongFrameException)) {
+            refuse(context, request, HttpResponseStatus.BAD_REQUEST, "The request is not valid HTTP.");
+        } else if (cause.getMessage().contains("header")) {
+            String sentence = "The headers of the request are too large: send at most 8192 bytes.";
+            refuse(context, request, HttpResponseStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence);
+        } else {
+            String sentence = "The address of the request is too long: its line may have at most 4096 bytes.";
+            refuse(context, request, HttpResponseStatus.REQUEST_URI_TOO_LONG, sentence);
+        }
+    }
+
     /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
     private static boolean isFull(FullHttpRequest request) {
         // A browser's preflight waits for no worker.
@@ -108,11 +131,12 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         return null;
     }
 
-    private static boolean isBroken(FullHttpRequest request) {
+    /** Returns what is wrong with a form that TorchServe cannot parse, or of which it would drop a part; or null. */
+    private static String findProblem(FullHttpRequest request) {
         HttpPostRequestDecoder form = null;
         try {
             if (!HttpPostRequestDecoder.isMultipart(request)) {
-                return false;
+                return null;
             }
             // The body is offered afterwards: a decoder that fails while it is made cannot be destroyed.
             HttpRequest head =
@@ -120,15 +144,19 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
                             request.protocolVersion(), request.method(), request.uri(), request.headers());
             form = new HttpPostRequestDecoder(new DefaultHttpDataFactory(false), head);
             form.offer(request.duplicate());
+            Set<String> names = new HashSet<>();
+            boolean isRepeated = false;
             while (form.hasNext()) {
-                form.next().release();
+                InterfaceHttpData field = form.next();
+                isRepeated |= !names.add(field.getName());
+                field.release();
             }
-            return false;
+            return isRepeated ? TWICE : null;
         } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
-            return false;
+            return null;
         } catch (RuntimeException e) {
             // Netty's parser throws errors of its own, of indices and of charsets.
-            return true;
+            return MALFORMED;
         } finally {
             if (form != null) {
                 form.destroy();
@@ -137,7 +165,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     }
 
     /** Returns an answer of the form that the handler gives to a bad picture. */
-    private static FullHttpResponse error(HttpResponseStatus status, String sentence) {
+    static FullHttpResponse error(HttpResponseStatus status, String sentence) {
         ByteBuf body = Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8);
         FullHttpResponse answer = new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, body);
         answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);

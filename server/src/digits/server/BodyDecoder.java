@@ -1,0 +1,80 @@
+package digits.server;
+
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.ByteBufInputStream;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpUtil;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.Locale;
+import java.util.zip.GZIPInputStream;
+import java.util.zip.Inflater;
+import java.util.zip.InflaterInputStream;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.NettyUtils;
+
+/** Unpacks the bodies that clients have compressed with gzip or deflate, up to the size that a request may have. */
+final class BodyDecoder extends ChannelInboundHandlerAdapter {
+    private static final int ZLIB = 8;
+    private static final int LOW_BITS = 0xf;
+
+    @Override
+    public void channelRead(ChannelHandlerContext context, Object message) {
+        FullHttpRequest request = (FullHttpRequest) message;
+        String encoding = request.headers().get(HttpHeaderNames.CONTENT_ENCODING);
+        if (encoding == null || encoding.equalsIgnoreCase("identity")) {
+            context.fireChannelRead(message);
+            return;
+        }
+        int most = ConfigManager.getInstance().getMaxRequestSize();
+        FullHttpResponse refusal = null;
+        try (InputStream body = open(encoding.toLowerCase(Locale.ROOT), request.content())) {
+            byte[] unpacked = body == null ? new byte[0] : body.readNBytes(most + 1);
+            if (body == null) {
+                String sentence = "The body has the encoding " + encoding.replaceAll("[^\\w-]", "?")
+                        + ": send gzip, deflate or none.";
+                refusal = UploadGuard.error(HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, sentence);
+                refusal.headers().set(HttpHeaderNames.ACCEPT_ENCODING, "gzip, deflate");
+            } else if (unpacked.length > most) {
+                Metrics.countRefused("too_large");
+                String sentence = "The request is too large: send at most " + most + " bytes, unpacked.";
+                refusal = UploadGuard.error(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
+            } else {
+                FullHttpRequest plain = request.replace(Unpooled.wrappedBuffer(unpacked));
+                plain.headers().remove(HttpHeaderNames.CONTENT_ENCODING);
+                HttpUtil.setContentLength(plain, unpacked.length);
+                context.fireChannelRead(plain);
+            }
+        } catch (IOException e) {
+            Metrics.countRefused("malformed_request");
+            String sentence = "The body is damaged or cut off: it cannot be unpacked as its Content-Encoding says.";
+            refusal = UploadGuard.error(HttpResponseStatus.BAD_REQUEST, sentence);
+        }
+        if (refusal != null) {
+            NettyUtils.sendHttpResponse(context, refusal, true);
+        }
+        request.release();
+    }
+
+    /** Returns the unpacked body; null for an unknown encoding. */
+    private static InputStream open(String encoding, ByteBuf body) throws IOException {
+        InputStream packed = new ByteBufInputStream(body);
+        switch (encoding) {
+            case "gzip":
+            case "x-gzip":
+                return new GZIPInputStream(packed);
+            case "deflate":
+                // Some clients leave out zlib's header.
+                boolean hasHeader = body.isReadable() && (body.getByte(body.readerIndex()) & LOW_BITS) == ZLIB;
+                return new InflaterInputStream(packed, new Inflater(!hasHeader));
+            default:
+                return null;
+        }
+    }
+}

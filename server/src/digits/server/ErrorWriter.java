@@ -1,0 +1,62 @@
+package digits.server;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
+import com.google.gson.JsonParser;
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelDuplexHandler;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelPromise;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpUtil;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * Gives TorchServe's errors the form of the handler's, {"error": "..."}, and keeps the connection open after them.
+ *
+ * <p>The request has been read to its end, so that the next one can follow on the same connection.
+ */
+final class ErrorWriter extends ChannelDuplexHandler {
+    private static final int FIRST_ERROR = 400;
+
+    private boolean isKeptAlive;
+
+    @Override
+    public void channelRead(ChannelHandlerContext context, Object message) {
+        isKeptAlive = HttpUtil.isKeepAlive((FullHttpRequest) message);
+        context.fireChannelRead(message);
+    }
+
+    @Override
+    public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
+        if (!(message instanceof FullHttpResponse) || ((FullHttpResponse) message).status().code() < FIRST_ERROR) {
+            context.write(message, promise);
+            return;
+        }
+        FullHttpResponse answer = rewrite((FullHttpResponse) message);
+        HttpUtil.setContentLength(answer, answer.content().readableBytes());
+        HttpUtil.setKeepAlive(answer, isKeptAlive);
+        // TorchServe closes the connection when its promise is kept.
+        context.write(answer, isKeptAlive ? context.newPromise() : promise);
+    }
+
+    private static FullHttpResponse rewrite(FullHttpResponse answer) {
+        try {
+            JsonElement text = JsonParser.parseString(answer.content().toString(StandardCharsets.UTF_8));
+            if (text.isJsonObject() && text.getAsJsonObject().has("message")) {
+                JsonObject error = new JsonObject();
+                error.add("error", text.getAsJsonObject().get("message"));
+                ByteBuf body = Unpooled.copiedBuffer(error.toString(), StandardCharsets.UTF_8);
+                FullHttpResponse rewritten = answer.replace(body);
+                answer.release();
+                return rewritten;
+            }
+        } catch (JsonParseException e) {
+            // Not one of TorchServe's.
+        }
+        return answer;
+    }
+}
