@@ -40,7 +40,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final Pattern PREDICTION =
             Pattern.compile(
                     "/(?:predictions|explanations)/[^/]+(?:/[^/]+)?"
-                            + "|" + VERSIONED + "(?:(?<one>:)|/)(?<verb>predict|infer|explain)");
+                            + "|" + VERSIONED + "[:/](?<verb>predict|infer|explain)");
     private static final Set<HttpMethod> READING = Set.of(HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS);
     private static final Set<HttpMethod> SENDING = Set.of(HttpMethod.POST, HttpMethod.PUT, HttpMethod.OPTIONS);
     private static final byte[] OPENAPI = readResource("openapi.json");
