@@ -35,7 +35,8 @@ import org.pytorch.serve.wlm.WorkerState;
  * model; /ping says Healthy without a worker.
  */
 final class OpenInference extends ChannelInboundHandlerAdapter {
-    private static final String VERSIONED = "/v(?<protocol>[12])/models/(?<model>[^/:]+)(?:/versions/(?<version>[^/:]+))?";
+    private static final String VERSIONED =
+            "/v(?<protocol>[12])/models/(?<model>[^/:]+)(?:/versions/(?<version>[^/:]+))?";
     private static final Pattern MODEL = Pattern.compile(VERSIONED + "(?<ready>/ready)?");
     private static final Pattern PREDICTION =
             Pattern.compile(

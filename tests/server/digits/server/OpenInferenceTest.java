@@ -1,0 +1,106 @@
+package digits.server;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertTrue;
+
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelFutureListener;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.embedded.EmbeddedChannel;
+import io.netty.handler.codec.http.DefaultFullHttpRequest;
+import io.netty.handler.codec.http.DefaultFullHttpResponse;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpVersion;
+import java.nio.charset.StandardCharsets;
+import org.junit.BeforeClass;
+import org.junit.Test;
+
+/** What a server without workers says of itself, which version a path means, and the form of errors. */
+public final class OpenInferenceTest {
+    private final EmbeddedChannel channel = new EmbeddedChannel(new ErrorWriter(), new OpenInference());
+
+    @BeforeClass
+    public static void startTorchServe() {
+        TorchServe.start();
+    }
+
+    private FullHttpResponse ask(HttpMethod method, String path) {
+        channel.writeInbound(new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, method, path));
+        return channel.readOutbound();
+    }
+
+    private static String text(FullHttpResponse answer) {
+        return answer.content().toString(StandardCharsets.UTF_8);
+    }
+
+    @Test
+    public void aModelWithoutWorkersIsNotReady() {
+        String[] paths = {
+            "/v2/health/ready", "/v2/models/mnist/ready", "/v2/models/mnist/versions/2.0/ready", "/v1/models/mnist"
+        };
+        for (String path : paths) {
+            FullHttpResponse answer = ask(HttpMethod.GET, path);
+            assertEquals(path, 503, answer.status().code());
+            assertTrue(path, text(answer).contains("\"ready\":false"));
+        }
+        assertEquals(200, ask(HttpMethod.GET, "/v2/health/live").status().code());
+    }
+
+    @Test
+    public void itsVersionsAreListed() {
+        String described = text(ask(HttpMethod.GET, "/v2/models/mnist"));
+        assertTrue(described, described.contains("\"1.0\"") && described.contains("\"2.0\""));
+    }
+
+    @Test
+    public void theVersionInAPathIsPassedToTorchServeInItsOwnWay() {
+        String[][] paths = {
+            {"/v2/models/mnist/versions/2.0/infer", "/predictions/mnist/2.0"},
+            {"/v1/models/mnist/versions/2.0:explain", "/explanations/mnist/2.0"},
+            {"/v2/models/mnist/infer", "/v2/models/mnist/infer"},
+            {"/predictions/mnist/2.0", "/predictions/mnist/2.0"},
+        };
+        for (String[] pair : paths) {
+            channel.writeInbound(new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, pair[0]));
+            assertEquals(pair[1], channel.<FullHttpRequest>readInbound().uri());
+        }
+    }
+
+    @Test
+    public void aMethodThatAPathDoesNotTakeIsA405() {
+        assertEquals("POST, PUT, OPTIONS", ask(HttpMethod.GET, "/predictions/mnist").headers().get("Allow"));
+        assertEquals(405, ask(HttpMethod.POST, "/v2/health/ready").status().code());
+    }
+
+    /** Returns a connection on which every request gets an error of TorchServe, which then closes it. */
+    private static EmbeddedChannel failing() {
+        return new EmbeddedChannel(new ErrorWriter(), new ChannelInboundHandlerAdapter() {
+            @Override
+            public void channelRead(ChannelHandlerContext context, Object message) {
+                String body = "{\"code\": 404, \"type\": \"X\", \"message\": \"No \\\"such\\\" thing.\"}";
+                context.writeAndFlush(
+                                new DefaultFullHttpResponse(
+                                        HttpVersion.HTTP_1_1,
+                                        HttpResponseStatus.NOT_FOUND,
+                                        Unpooled.copiedBuffer(body, StandardCharsets.UTF_8)))
+                        .addListener(ChannelFutureListener.CLOSE);
+            }
+        });
+    }
+
+    @Test
+    public void anErrorIsASentenceAndLeavesTheConnectionAsTheClientWishes() {
+        for (HttpVersion version : new HttpVersion[] {HttpVersion.HTTP_1_1, HttpVersion.HTTP_1_0}) {
+            EmbeddedChannel connection = failing();
+            connection.writeInbound(new DefaultFullHttpRequest(version, HttpMethod.POST, "/"));
+            FullHttpResponse answer = connection.readOutbound();
+            assertEquals("{\"error\":\"No \\\"such\\\" thing.\"}", text(answer));
+            assertEquals(String.valueOf(answer.content().readableBytes()), answer.headers().get("Content-Length"));
+            assertEquals(version.isKeepAliveDefault(), connection.isOpen());
+        }
+    }
+}
