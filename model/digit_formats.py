@@ -75,9 +75,9 @@ def recognise(upload: bytes) -> tuple[str, int]:
         return ("AVIF" if brands & AVIF_BRANDS else "HEIF" if brands & HEIF_BRANDS else ""), 0
     if any(upload.startswith(signature) for signature, *_ in UNREAD_SIGNATURES):
         return "", 0
-    starts = {upload.find(signature, 0, SPARE_BYTES): name for signature, name in ((PNG, "PNG"), (JPEG, "JPEG"))}
-    start = min((start for start in starts if start >= 0), default=-1)
-    return (starts[start], start) if start >= 0 else ("", 0)
+    starts = [(upload.find(signature, 0, SPARE_BYTES), name) for signature, name in ((PNG, "PNG"), (JPEG, "JPEG"))]
+    start, name = min((each for each in starts if each[0] > 0), default=(0, ""))
+    return name, start
 
 
 def read_brands(upload: bytes) -> set[bytes]:
@@ -94,10 +94,10 @@ def describe_unread(upload: bytes) -> str:
     if upload[4:8] == b"ftyp":
         return "This is a video or a recording, not a picture: send a photo."
     head = upload[:SPARE_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if b"<svg" in head:
-        return "This is an SVG file: export it as a PNG file."
     if head.startswith((b"<!doctype html", b"<html")):
         return "This is a web page, not a picture: send the picture that it shows."
+    if b"<svg" in head:
+        return "This is an SVG file: export it as a PNG file."
     if head.startswith((b"data:image/", b"ivborw0kggo", b"/9j/")):
         return "This is a picture as base64 text: decode it and send the bytes."
     if not is_text(head):

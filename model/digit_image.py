@@ -49,6 +49,8 @@ DECODE_ERRORS = (
     EOFError,
     RuntimeError,
     AssertionError,
+    # From libheif, for sizes beyond its limits.
+    MemoryError,
     Image.DecompressionBombError,
     struct.error,
     zlib.error,

@@ -155,8 +155,8 @@ def test_a_camera_may_be_held_any_way(orientation: int, engine: Engine, mnist_te
         picture = picture.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for file_format in ("JPEG", "PNG", "WEBP"):
-        assert read_digit(engine, encode(picture.convert("RGB"), file_format, exif=exif)) == 4
+    for file_format in ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF"):
+        assert read_digit(engine, encode(picture.convert("RGB"), file_format, exif=exif.tobytes())) == 4
 
 
 @pytest.mark.parametrize("digit", range(10))

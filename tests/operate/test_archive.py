@@ -30,6 +30,7 @@ CONTENT = [
     "digit_pixels.py",
     "digit_reader.py",
     "digit_requests.py",
+    "digit_tensors.py",
     "digit_view.py",
     "digit_weights.py",
     "model-config.yaml",
