@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from typing import TypeGuard
 
 import numpy as np
 from ts.context import Context
@@ -44,8 +45,22 @@ class DigitHandler:
         return [read_request(row, self.context.get_all_request_header(index)) for index, row in enumerate(data)]
 
     def inference(self, data: list[Picture | BadImage]) -> list[Reading | BadImage]:
-        """Run both nets once over the good pictures."""
-        return read(data, self.engine)
+        """Run both nets over the good pictures: again over doubted ones whose file may lie about how they are turned.
+
+        Of those, one that is certain as it is stored is read so.
+        """
+        readings = read(data, self.engine)
+        for index, (picture, reading) in enumerate(zip(data, readings, strict=True)):
+            if isinstance(picture, Picture) and picture.stored is not None and not self.is_certain(reading):
+                stored = picture._replace(grey=picture.stored)
+                (second,) = read([stored], self.engine)
+                if self.is_certain(second):
+                    readings[index] = second._replace(is_as_stored=True)
+        return readings
+
+    def is_certain(self, reading: Reading | BadImage) -> TypeGuard[Reading]:
+        """Return whether a reading's confidence is high enough to be certain."""
+        return isinstance(reading, Reading) and float(reading.probabilities.max()) >= self.certain_from
 
     def postprocess(self, data: list[Request], readings: list[Reading | BadImage]) -> list[bytes]:
         """Turn n requests, and the readings of all their pictures in order, into n JSON texts."""
@@ -79,12 +94,14 @@ class DigitHandler:
         """Return the answer to one picture; its probabilities are written with at most six decimals."""
         probabilities = np.round(reading.probabilities.astype(np.float64), DECIMALS).tolist()
         confidence = max(probabilities)
-        return {
+        answer: Answer = {
             "digit": probabilities.index(confidence),
             "confidence": confidence,
             "certain": confidence >= self.certain_from,
             "probabilities": probabilities,
         }
+        # Only where it is so: almost never.
+        return answer | {"as_stored": True} if reading.is_as_stored else answer
 
 
 def load_engine(gpu: int | None, threads: int) -> Engine:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -33,6 +33,17 @@ MAX_PAGES = 20
 VARIED_FORMATS = ("TIFF", "HEIF", "AVIF", "JPEG2000")
 # A frame is blank if its grey levels differ by no more than this.
 BLANK_CONTRAST = 8
+
+# What undoes each of EXIF's ways to turn a picture.
+TURN_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 # Pictures with a longer side are reduced to it before the ink is found.
 SEARCH_PX = 400
@@ -76,6 +87,9 @@ class Picture(NamedTuple):
     ink: Ink | None = None
     # Pixels of the upload for one of the grey levels.
     scale: float = 1.0
+    # The grey levels as they are stored, if the file says that they are to be turned: some programs turn a picture and
+    # leave that in it.
+    stored: NDArray[np.uint8] | None = None
 
 
 def read_picture(upload: bytes) -> Picture:
@@ -89,7 +103,7 @@ def load(picture: Image.Image) -> Picture:
     A picture that already has MNIST's size and geometry becomes its pixels, unchanged.
     """
     longer = max(picture.size)
-    grey = decode(picture)
+    grey, orientation = decode(picture)
     if min(grey.shape) < NARROWEST_PX:
         sentence = f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way."
         raise BadImage(sentence, "too_small")
@@ -98,7 +112,9 @@ def load(picture: Image.Image) -> Picture:
             if is_mnist(pixels):
                 return Picture(None, ready(pixels))
     if max(grey.shape) > THUMBNAIL_PX:
-        return Picture(grey, scale=longer / max(grey.shape))
+        back = TURN_BACK.get(orientation)
+        stored = np.asarray(Image.fromarray(grey).transpose(back)) if back is not None else None
+        return Picture(grey, scale=longer / max(grey.shape), stored=stored)
     ink = read_thumbnail(grey)
     if ink is None:
         raise blank()
@@ -171,10 +187,11 @@ def count_coefficient_bytes(picture: JpegImageFile) -> float:
     return 2 * picture.width * picture.height * sum(samples) / most
 
 
-def decode(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return what a picture shows as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX. Raises BadImage.
+def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], int]:
+    """Return what a picture shows as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX.
 
-    That is the first frame, unless it is blank: then the last of an animation, or the first page that is not blank.
+    That is the first frame, unless it is blank: then the last of an animation, or the first page that is not blank. The
+    number is EXIF's for how it was turned, 1 if it was not. Raises BadImage.
     """
     name = picture.format
     try:
@@ -190,11 +207,12 @@ def decode(picture: Image.Image) -> NDArray[np.uint8]:
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         ImageOps.exif_transpose(picture, in_place=True)
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
         raise damaged(name) from cause
-    return np.asarray(shrink(grey))
+    return np.asarray(shrink(grey)), orientation
 
 
 def load_halved(picture: Jpeg2KImageFile) -> None:

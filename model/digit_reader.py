@@ -17,6 +17,8 @@ class Reading(NamedTuple):
 
     probabilities: NDArray[np.float32]
     ink: Ink
+    # Whether that is the picture as it is stored, not turned as its file says.
+    is_as_stored: bool = False
 
 
 def read(pictures: Sequence[Picture | BadImage], engine: Engine) -> list[Reading | BadImage]:

@@ -390,6 +390,24 @@ def test_the_box_is_that_of_the_picture_as_it_is_shown(loaded: Service) -> None:
     assert answer["box"] == pytest.approx([40, 90, 80, 240], abs=12)
 
 
+def turned(method: Image.Transpose | None, orientation: int) -> bytes:
+    """Return a shipped 7, its pixels turned, with EXIF's note that it is to be turned."""
+    picture = Image.open(EXAMPLES[7])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    (picture.transpose(method) if method is not None else picture).save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+def test_a_file_that_lies_about_how_it_is_turned_is_read_as_it_is_stored(loaded: Service) -> None:
+    ((_, true),) = ask(loaded, {"body": turned(Image.Transpose.ROTATE_90, 6)})
+    assert (true["digit"], true["certain"], "as_stored" in true) == (7, True, False)
+    for orientation in (2, 3, 6, 8):
+        ((_, lie),) = ask(loaded, {"body": turned(None, orientation)})
+        assert (lie["digit"], lie["certain"], lie["as_stored"]) == (7, True, True), orientation
+
+
 def test_the_mask_is_the_ink_in_the_box(loaded: Service) -> None:
     page = np.full((400, 300), 255, np.uint8)
     page[100:300, 100:140] = 0
