@@ -94,16 +94,16 @@ def count_pictures(shape: list[int]) -> int:
     raise BadImage(f"The input has the shape {shape}: send [n, 28, 28] or [n, 784].")
 
 
-def to_numbers(data: Any) -> NDArray[np.float64]:  # noqa: ANN401
+def to_numbers(data: Any) -> NDArray[Any]:  # noqa: ANN401
     """Return the numbers of a list, or of lists in lists, as one row. Raises BadImage."""
-    flat = flatten(data)
     try:
-        # Of text, numpy would make numbers.
-        if any(isinstance(number, str) for number in flat):
-            raise TypeError
-        return np.array(flat, np.float64).reshape(-1)
-    except (TypeError, ValueError, OverflowError) as cause:
-        raise BadImage("The data of the input must be numbers, all lists of the same length.") from cause
+        numbers = np.array(flatten(data)).reshape(-1)
+    except ValueError:
+        # Lists of different lengths.
+        numbers = np.array("")
+    if numbers.dtype.kind not in "buif":
+        raise BadImage("The data of the input must be numbers, all lists of the same length.")
+    return numbers
 
 
 def flatten(data: Any) -> list[Any]:  # noqa: ANN401
@@ -119,6 +119,9 @@ def to_pixels(numbers: NDArray[Any]) -> Pixels:
     The scale is that of all pictures together: 0..1, 0..255, or standardised by MNIST's mean and deviation. Raises
     BadImage for numbers on none of them.
     """
+    if numbers.dtype == np.uint8 and numbers.size and numbers.max() > 1:
+        # As most send them.
+        return numbers.reshape(-1, 1, SIDE_PX, SIDE_PX)
     if not np.isfinite(numbers).all():
         raise BadImage("The data of the input must be numbers: some are missing, or not a number.")
     low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
