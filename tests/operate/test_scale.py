@@ -98,7 +98,7 @@ def test_a_request_that_kills_workers_fails_alone(own: Service, built: Path, tmp
         poisoned = requests.post(own.predictions, data=b"poison", timeout=60)
         poll(partial(has_grown, counts, counts["right"] + 200))
     assert poisoned.status_code == 500
-    assert poisoned.json()["message"] == "Worker died."
+    assert poisoned.json() == {"error": "Worker died."}
     assert set(counts) == {"right"}, counts
     assert manage(own, "rollback").returncode == 0
     assert manage(own, "undeploy", "0.2.0").returncode == 0
