@@ -1,0 +1,140 @@
+"""Run the service behind its gateway on one port, $PORT, as a container that has only that one.
+
+All that it writes is in the temporary folder. GATEWAY_TRUSTED_PROXIES lists the proxies in front of it, as addresses or
+networks with spaces between them: only these may say who the client is.
+"""
+
+import ipaddress
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from operate.config import ROOT, Config, OperatorError, read_config
+from operate.serve import SIGNALS, Stopped, provide_archive, stop
+from operate.torchserve import TorchServe
+
+# Others would need settings of their own.
+TEMPLATES = ("nginx.conf", "host.conf", "site.conf", "proxy.conf")
+# Hosts allow 10 s between SIGTERM and SIGKILL, of which the service needs one or two once nothing is left to answer.
+QUIT_TIMEOUT_S = 7
+POLL_S = 0.2
+
+
+class Gateway:
+    """nginx in a folder of its own, while the context lasts."""
+
+    def __init__(self, config: Config, port: int, trusted: str, folder: Path) -> None:
+        self.folder = folder
+        self.settings = {
+            "GATEWAY_SCHEME": "host",
+            "GATEWAY_HTTP": str(port),
+            "GATEWAY_SERVICE": config.inference.removeprefix("http://"),
+            "GATEWAY_MODEL": config.model,
+            "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
+            # Not asked: the service has no name.
+            "GATEWAY_RESOLVER": "127.0.0.1",
+            "GATEWAY_PAGE": str(ROOT / "web"),
+            "GATEWAY_TRUST": " ".join(f"set_real_ip_from {network};" for network in read_networks(trusted)),
+        }
+
+    def __enter__(self) -> "Gateway":
+        """Start it. Raises OperatorError if there is no nginx."""
+        self.folder.mkdir(exist_ok=True)
+        for name in TEMPLATES:
+            template = (ROOT / "docker" / "gateway" / f"{name}.template").read_text()
+            filled = re.sub(r"\$\{(\w+)\}", lambda found: self.settings[found[1]], template)
+            (self.folder / name).write_text(filled)
+        nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        if not nginx:
+            raise OperatorError("nginx is missing (Debian: apt install nginx).")
+        command = [nginx, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
+        # A session of its own: see TorchServe.
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        """Accept no more, answer what was accepted, but cut off clients that are too slow for it."""
+        self.process.send_signal(signal.SIGQUIT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(QUIT_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def main() -> int:
+    """Serve until stopped and return 0, or 3 if no worker stays alive and 1 after any other failure."""
+    for name in SIGNALS:
+        signal.signal(name, stop)
+    try:
+        port = read_port(os.environ.get("PORT", "8080"))
+        host(port, os.environ.get("GATEWAY_TRUSTED_PROXIES", ""), Path(tempfile.gettempdir()) / "host")
+    except Stopped:
+        print("Stopped.", file=sys.stderr)
+        return 0
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def host(port: int, trusted: str, folder: Path) -> NoReturn:
+    """Run both until Stopped is raised, or OperatorError when one of them ends or does not start."""
+    config = write_config(port, folder)
+    gateway = Gateway(config, port, trusted, folder / "gateway")
+    provide_archive(config)
+    with ExitStack() as stack:
+        torchserve = stack.enter_context(TorchServe(config))
+        torchserve.wait_until_ready()
+        # Only now: to hosts, an open port means that the container is ready. It is also the first to stop.
+        stack.enter_context(gateway)
+        print(f"Ready on port {port}.", file=sys.stderr)
+        while torchserve.process.poll() is None:
+            if gateway.process.poll() is not None:
+                raise OperatorError(f"nginx ended with code {gateway.process.returncode}.")
+            time.sleep(POLL_S)
+        raise torchserve.explain_end()
+
+
+def write_config(port: int, folder: Path) -> Config:
+    """Write the configuration of a container, with an archive in the folder and the next three ports of 127.0.0.1.
+
+    Raises OperatorError if it cannot be written.
+    """
+    values = dict(read_config(ROOT / "docker" / "config.properties").values)
+    for number, name in enumerate(("inference_address", "management_address", "metrics_address"), port + 1):
+        values[name] = f"http://127.0.0.1:{number}"
+    values["model_store"] = str(folder / "models")
+    config = folder / "config.properties"
+    try:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+        config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    except OSError as cause:
+        raise OperatorError(f"{config} cannot be written: {cause.strerror}.") from cause
+    return read_config(config)
+
+
+def read_port(text: str) -> int:
+    """Return the number of a port that has three more after it. Raises OperatorError."""
+    if not re.fullmatch(r"\d{1,5}", text) or not 0 < int(text) < 65_533:
+        raise OperatorError(f"PORT must be a number from 1 to 65532, not {text!r}.")
+    return int(text)
+
+
+def read_networks(text: str) -> list[str]:
+    """Return IP networks that have spaces between them. Raises OperatorError."""
+    try:
+        return [str(ipaddress.ip_network(network)) for network in text.split()]
+    except ValueError as cause:
+        raise OperatorError(f"GATEWAY_TRUSTED_PROXIES must be networks such as 10.0.0.0/8: {cause}.") from cause
+
+
+if __name__ == "__main__":
+    sys.exit(main())

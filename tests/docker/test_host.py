@@ -1,0 +1,387 @@
+"""Service, gateway and page behind one port: as a program, and in a container as small as hosts have."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+import yaml
+from PIL import Image
+
+from operate.config import ROOT
+from tests.services import EXAMPLES, NGINX, NOBODY, START_TIMEOUT_S, free_port, poll
+
+IMAGE = "digits-host:latest"
+HOSTS = ROOT / "docker" / "hosts"
+SEVEN = EXAMPLES[7].read_bytes()
+PREDICTIONS = "/predictions/mnist"
+# Between SIGTERM and SIGKILL.
+STOP_TIMEOUT_S = 10
+
+
+@dataclass
+class Host:
+    """A running operate.host; what it printed, gateway's log included, is in the file."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    printed: Path
+
+    def read_log(self) -> list[dict[str, object]]:
+        """Return the lines of the gateway's log."""
+        return [json.loads(line) for line in self.printed.read_text().splitlines() if line.startswith("{")]
+
+
+@contextmanager
+def run_host(**settings: str) -> Iterator[Host]:
+    """Run operate.host on a free port, as a user without rights where that is possible."""
+    if not NGINX:
+        pytest.skip("needs nginx (Debian: apt install nginx)")
+    user = None
+    if os.geteuid() == 0:
+        # The interpreter may lie where nobody else can read it.
+        with suppress(PermissionError):
+            subprocess.run([sys.executable, "-c", ""], user=NOBODY, group=NOBODY, check=True)
+            user = NOBODY
+    # Not pytest's own, which is closed to others.
+    scratch, port = Path(tempfile.mkdtemp(prefix="host-")), free_ports(4)
+    # Started as root, nginx has workers without rights.
+    scratch.chmod(0o755)
+    printed = scratch / "printed"
+    printed.touch()
+    if user:
+        for path in (scratch, printed):
+            os.chown(path, user, user)
+    environment = (
+        os.environ | settings | {"PORT": str(port), "TMPDIR": str(scratch), "LOG_LOCATION": str(scratch / "logs")}
+    )
+    with printed.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "operate.host"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            user=user,
+            group=user,
+        )
+    running = Host(process, f"http://127.0.0.1:{port}", printed)
+    try:
+        poll(lambda: is_ready(running.address) or process.poll() is not None, START_TIMEOUT_S)
+        assert process.poll() is None, printed.read_text()
+        yield running
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(scratch)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row."""
+    taken = {connection.laddr.port for connection in psutil.net_connections("tcp") if connection.laddr}
+    while True:
+        port = free_port()
+        if not taken & set(range(port, port + count)):
+            return port
+
+
+def is_ready(address: str) -> bool:
+    """Return whether the gateway gets answers from the service."""
+    with suppress(requests.ConnectionError):
+        return requests.get(address + "/ready", timeout=30).ok
+    return False
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """One that trusts a proxy at 127.0.0.3 in front of another one in 10.0.0.0/8."""
+    with run_host(GATEWAY_TRUSTED_PROXIES="127.0.0.3 10.0.0.0/8") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    """A photo of a 7 with 12 megapixels."""
+    with Image.open(EXAMPLES[7]) as picture, BytesIO() as file:
+        picture.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC).save(file, "JPEG", quality=98)
+        return file.getvalue()
+
+
+def post(address: str, client: str, forwarded: str = "") -> requests.Response:
+    """POST a 7 from an address of this machine."""
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+            super().init_poolmanager(*sizes, **options, source_address=(client, 0))
+
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", Adapter())
+        headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+        return session.post(address + PREDICTIONS, SEVEN, headers=headers, timeout=60)
+
+
+@contextmanager
+def upload(address: str, picture: bytes, clients: int = 16) -> Iterator[Counter[str]]:
+    """Let clients send a picture of a 7 again and again until the connection is refused or the context ends.
+
+    Counts "right", "refused", "closed" (a connection that was open, before any byte of an answer) and the rest.
+    """
+    counts: Counter[str] = Counter()
+    lock, is_over = threading.Lock(), threading.Event()
+
+    def ask(connection: HTTPConnection) -> str:
+        try:
+            connection.request("POST", PREDICTIONS, picture)
+            response = connection.getresponse()
+        except ConnectionRefusedError:
+            return "refused"
+        except (OSError, HTTPException):
+            connection.close()
+            return "closed"
+        text = response.read()
+        return "right" if response.status == requests.codes.ok and b'"digit":7,' in text else f"{response.status}"
+
+    def ask_for_ever() -> None:
+        with closing(HTTPConnection(address.removeprefix("http://"), timeout=60)) as connection:
+            result = ""
+            while result != "refused" and not is_over.is_set():
+                result = ask(connection)
+                with lock:
+                    counts[result] += 1
+
+    threads = [threading.Thread(target=ask_for_ever) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield counts
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.server
+def test_one_port_has_the_page_and_reads_digits(host: Host) -> None:
+    assert "<!doctype html>" in requests.get(host.address, timeout=30).text
+    assert requests.get(host.address + "/config.json", timeout=30).json()["inference"] == ""
+    assert post(host.address, "127.0.0.1").json()["digit"] == 7
+    assert requests.get(host.address + "/models", timeout=30).status_code == 404
+
+
+@pytest.mark.server
+def test_everything_else_listens_on_loopback(host: Host) -> None:
+    family = [psutil.Process(host.process.pid), *psutil.Process(host.process.pid).children(recursive=True)]
+    sockets = {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for process in family
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    port = int(host.address.rpartition(":")[2])
+    assert sockets == {("0.0.0.0", port), *(("127.0.0.1", port + number) for number in (1, 2, 3))}  # noqa: S104
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("sender", "forwarded", "client"),
+    [
+        ("127.0.0.3", "192.0.2.1", "192.0.2.1"),
+        ("127.0.0.3", "198.51.100.9, 192.0.2.2, 10.1.2.3", "192.0.2.2"),
+        ("127.0.0.3", "", "127.0.0.3"),
+        ("127.0.0.4", "192.0.2.3", "127.0.0.4"),
+    ],
+)
+def test_only_trusted_proxies_say_who_the_client_is(sender: str, forwarded: str, client: str, host: Host) -> None:
+    before = len(host.read_log())
+    assert post(host.address, sender, forwarded).ok
+    poll(lambda: len(host.read_log()) > before)
+    assert host.read_log()[-1]["client"] == client
+
+
+@pytest.mark.server
+def test_large_uploads_are_limited_together(host: Host) -> None:
+    address = host.address.removeprefix("http://")
+
+    def begin(length: int) -> HTTPConnection:
+        connection = stack.enter_context(closing(HTTPConnection(address, timeout=60)))
+        connection.putrequest("POST", PREDICTIONS)
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders(b"begun")
+        return connection
+
+    with ExitStack() as stack:
+        for _ in range(16):
+            begin(8_000_000)
+        poll(lambda: begin(1_000_000).getresponse().status == 429)
+        assert post(host.address, "127.0.0.1").ok
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_sigterm_under_load_answers_what_was_accepted(photo: bytes) -> None:
+    with run_host() as running, upload(running.address, photo) as counts:
+        poll(lambda: sum(counts.values()) > 30)
+        stopped = time.monotonic()
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+        assert time.monotonic() - stopped < STOP_TIMEOUT_S
+        poll(lambda: counts["refused"] == 16)
+        log = [line["status"] for line in running.read_log() if line["path"] == PREDICTIONS]
+    assert set(log) == {200}
+    assert counts["right"] == len(log)
+    assert set(counts) <= {"right", "refused", "closed"}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nginx", "java"])
+def test_when_one_process_ends_all_end_with_an_error(name: str) -> None:
+    with run_host() as running:
+        family = psutil.Process(running.process.pid).children(recursive=True)
+        next(process for process in family if process.name() == name).kill()
+        assert running.process.wait(60) == 1
+        poll(lambda: not any(process.is_running() for process in family))
+        assert f"{'nginx' if name == 'nginx' else 'TorchServe'} ended with code -9" in running.printed.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("PORT", "", "PORT must be a number from 1 to 65532, not ''."),
+        ("PORT", "65533", "not '65533'."),
+        ("PORT", "80;", "not '80;'."),
+        ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8;", "GATEWAY_TRUSTED_PROXIES must be networks such as 10.0.0.0/8:"),
+        ("GATEWAY_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(name: str, value: str, part: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PORT": "8080", "TMPDIR": str(tmp_path), name: value}
+    command = [sys.executable, "-m", "operate.host"]
+    refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert part in refused.stderr
+
+
+@dataclass
+class Container:
+    """A running container, and the address of its port."""
+
+    name: str
+    address: str
+
+
+@contextmanager
+def run_container() -> Iterator[Container]:
+    """Run the image as a strict host does: any user, 512 MB, one core, nothing to write to but /tmp."""
+    if not shutil.which("podman") or podman("image", "exists", IMAGE).returncode:
+        pytest.skip(f"needs podman and the image {IMAGE} (scripts/image host)")
+    name = f"host-{os.getpid()}-{free_port()}"
+    options = [
+        "--memory",
+        "512m",
+        "--memory-swap",
+        "512m",
+        "--cpus",
+        "1",
+        "--user",
+        "12345:12345",
+        "--env",
+        "PORT=9000",
+    ]
+    options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--read-only-tmpfs=false"]
+    options += ["--publish", f"127.0.0.1:{(port := free_port())}:9000", "--tmpfs", "/tmp:exec,size=256m"]  # noqa: S108
+    started = podman("run", "--detach", "--name", name, *options, IMAGE)
+    try:
+        assert started.returncode == 0, started.stderr
+        running = Container(name, f"http://127.0.0.1:{port}")
+        poll(lambda: is_ready(running.address) or inspect(name, "Status") == "exited", START_TIMEOUT_S)
+        assert inspect(name, "Status") == "running", podman("logs", name).stderr
+        yield running
+    finally:
+        podman("rm", "--force", "--time", "0", name)
+
+
+def podman(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run podman."""
+    return subprocess.run(["podman", *words], capture_output=True, text=True)
+
+
+def inspect(name: str, field: str) -> str:
+    """Return a field of the state of a container."""
+    return podman("inspect", "--format", f"{{{{.State.{field}}}}}", name).stdout.strip()
+
+
+LISTENING = """
+import psutil
+print(sorted({(each.laddr.ip.removeprefix("::ffff:"), each.laddr.port)
+              for each in psutil.net_connections("tcp") if each.status == "LISTEN"}))
+"""
+
+
+@pytest.mark.slow
+def test_a_container_of_512_mb_reads_photos_and_stops_in_order(photo: bytes) -> None:
+    with run_container() as running:
+        assert "<!doctype html>" in requests.get(running.address, timeout=30).text
+        loopback = [("127.0.0.1", port) for port in (9001, 9002, 9003)]
+        listening = podman("exec", running.name, ".venv/bin/python", "-c", LISTENING).stdout
+        assert listening == f"{[('0.0.0.0', 9000), *loopback]}\n"  # noqa: S104
+        for _ in range(5):
+            assert requests.post(running.address + PREDICTIONS, photo, timeout=60).json()["digit"] == 7
+        with upload(running.address, photo) as counts:
+            poll(lambda: counts["right"] > 100, 60)
+            stopped = time.monotonic()
+            podman("kill", "--signal", "TERM", running.name)
+            poll(lambda: inspect(running.name, "Status") == "exited")
+            assert time.monotonic() - stopped < STOP_TIMEOUT_S
+        assert (inspect(running.name, "ExitCode"), inspect(running.name, "OOMKilled")) == ("0", "false")
+        log = [json.loads(line) for line in podman("logs", running.name).stdout.splitlines() if line.startswith("{")]
+        answered = [line["status"] for line in log if line["path"] == PREDICTIONS]
+        assert set(answered) == {200}
+        assert counts["right"] + 5 == len(answered)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nginx", "java"])
+def test_a_container_ends_with_an_error_when_one_process_does(name: str) -> None:
+    with run_container() as running:
+        rows = [row.split() for row in podman("top", running.name, "hpid", "comm").stdout.splitlines()]
+        os.kill(next(int(pid) for pid, command in rows[1:] if command == name), signal.SIGKILL)
+        poll(lambda: inspect(running.name, "Status") == "exited")
+        assert inspect(running.name, "ExitCode") == "1"
+
+
+def test_the_files_for_hosts_name_what_is_there() -> None:
+    render = yaml.safe_load((HOSTS / "render.yaml").read_text())["services"][0]
+    assert render["dockerfilePath"] == "docker/Dockerfile"
+    fly = tomllib.loads((HOSTS / "fly.toml").read_text())
+    assert (ROOT / fly["build"]["dockerfile"]).is_file()
+    assert (fly["build"]["build-target"], fly["http_service"]["internal_port"]) == ("host", 8080)
+    assert fly["kill_timeout"] == STOP_TIMEOUT_S
+    space = yaml.safe_load((HOSTS / "space.md").read_text().split("---")[1])
+    assert (space["sdk"], space["app_port"]) == ("docker", 8080)
+    service = yaml.safe_load((HOSTS / "cloud-run.yaml").read_text())
+    (container,) = service["spec"]["template"]["spec"]["containers"]
+    checks = (container["startupProbe"]["httpGet"], *fly["http_service"]["checks"])
+    assert {check["path"] for check in checks} | {render["healthCheckPath"]} == {"/ready"}
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    assert "ENV LOG_LOCATION=/tmp/logs PORT=8080\n" in dockerfile
+    # Hosts that cannot be told which stage to build take the last.
+    assert dockerfile.rpartition("\nFROM ")[2].startswith("files AS host\n")
