@@ -295,6 +295,11 @@ def run_container() -> Iterator[Container]:
         pytest.skip(f"needs podman and the image {IMAGE} (scripts/image host)")
     name = f"host-{os.getpid()}-{free_port()}"
     options = [
+        # Podman's own limits are higher than those of some machines.
+        "--ulimit",
+        "nofile=4096:4096",
+        "--ulimit",
+        "nproc=4096:4096",
         "--memory",
         "512m",
         "--memory-swap",
