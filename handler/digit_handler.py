@@ -9,10 +9,10 @@ from ts.context import Context
 
 from digit_engine import Engine, build_engine
 from digit_explanation import explain
-from digit_image import BadImage, Picture
+from digit_image import BadImage, Picture, turn_back
 from digit_metrics import Tally
 from digit_reader import Reading, read
-from digit_requests import BINARY_HEADER, Answer, Request, Row, read_request, write_response
+from digit_requests import Answer, Request, Row, read_request, write_response
 
 DECIMALS = 6
 
@@ -50,17 +50,19 @@ class DigitHandler:
         Of those, one that is certain as it is stored is read so.
         """
         readings = read(data, self.engine)
-        for index, (picture, reading) in enumerate(zip(data, readings, strict=True)):
-            if isinstance(picture, Picture) and picture.stored is not None and not self.is_certain(reading):
-                stored = picture._replace(grey=picture.stored)
-                (second,) = read([stored], self.engine)
-                if self.is_certain(second):
-                    readings[index] = second._replace(is_as_stored=True)
+        stored = {
+            index: turn_back(picture)
+            for index, (picture, reading) in enumerate(zip(data, readings, strict=True))
+            if isinstance(picture, Picture) and picture.orientation != 1 and not self.is_certain(reading)
+        }
+        for index, reading in zip(stored, read(list(stored.values()), self.engine), strict=True):
+            if self.is_certain(reading):
+                readings[index] = reading._replace(is_as_stored=True)
         return readings
 
     def is_certain(self, reading: Reading | BadImage) -> TypeGuard[Reading]:
-        """Return whether a reading's confidence is high enough to be certain."""
-        return isinstance(reading, Reading) and float(reading.probabilities.max()) >= self.certain_from
+        """Return whether the answer to a picture is certain."""
+        return isinstance(reading, Reading) and self.answer(reading)["certain"]
 
     def postprocess(self, data: list[Request], readings: list[Reading | BadImage]) -> list[bytes]:
         """Turn n requests, and the readings of all their pictures in order, into n JSON texts."""
@@ -74,11 +76,9 @@ class DigitHandler:
                 self.add_explanations(request, readings[first:last], answers[first:last])
             if not request.protocol and isinstance(answers[first], BadImage):
                 self.context.set_response_status(400, "Bad Request", idx=index)
-            text, json_bytes = write_response(request, answers[first:last], self.model)
-            if json_bytes < len(text):
-                self.context.set_response_header(index, BINARY_HEADER, str(json_bytes))
-            kind = "application/octet-stream" if json_bytes < len(text) else "application/json"
-            self.context.set_response_content_type(index, kind)
+            text, headers = write_response(request, answers[first:last], self.model)
+            for name, value in headers.items():
+                self.context.set_response_header(index, name, value)
             texts.append(text)
         return texts
 

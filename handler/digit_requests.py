@@ -1,20 +1,19 @@
 """Parses requests and writes answers: one picture file, or several in KServe's v1 protocol or its v2 protocol."""
 
 import logging
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from PIL import Image
 
+from digit_formats import decode_base64
 from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, open_picture, read_picture
 from digit_pixels import SIDE_PX, Pixels, ready
 from digit_tensors import (
     Json,
     check_count,
     choose_outputs,
-    decode_base64,
     read_input,
     to_numbers,
     to_pixels,
@@ -22,11 +21,10 @@ from digit_tensors import (
 )
 
 BINARY_HEADER = "inference-header-content-length"
+JSON = {"content-type": "application/json"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
-# The text of a picture, as a browser's canvas.toDataURL() gives it. No picture file begins like that.
-TEXT = re.compile(rb"\s*(?:data:image/[\w.+-]+;base64,)?[\w+/\s-]{40,}={0,2}\s*", re.ASCII)
 
 # One request as TorchServe hands it over: the raw body under "body", or a multipart form's fields.
 Row = dict[str, Any]
@@ -54,7 +52,7 @@ def read_request(row: Row, headers: dict[str, Any]) -> Request:
         upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)
         if upload.lstrip()[:1] in (b"{", b"[", b'"'):
             return read_json(upload, headers)
-        return Request([read_file(upload)], wants_mask=wants_mask)
+        return Request([read_picture(upload)], wants_mask=wants_mask)
     except BadImage as error:
         return Request([copy_bare(error)])
     except Exception:
@@ -88,11 +86,6 @@ def extract_upload(row: Row, headers: dict[str, Any]) -> bytes:
 def is_file(header: Any) -> bool:  # noqa: ANN401
     """Return whether TorchServe's header for a form's field is that of a file: only those have a content type."""
     return isinstance(header, dict) and bool(header.get("content-type"))
-
-
-def read_file(upload: bytes) -> Picture:
-    """Read a picture file, or the text of one. Raises BadImage."""
-    return read_picture(decode_base64(upload.decode()) if TEXT.fullmatch(upload) else upload)
 
 
 def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
@@ -152,7 +145,10 @@ def read_instances(instances: list[Any]) -> list[Picture | BadImage]:
 def open_instance(instance: Any) -> Image.Image:  # noqa: ANN401
     """Open the picture that a part of the JSON holds as base64, or as bytes behind it. Raises BadImage."""
     if isinstance(instance, str):
-        instance = decode_base64(instance)
+        try:
+            instance = decode_base64(instance)
+        except ValueError as cause:
+            raise BadImage("The base64 of this picture is damaged.") from cause
     if not isinstance(instance, bytes):
         raise BadImage(
             'The JSON must have "instances" (KServe v1: [{"b64": ...}]), "inputs" (KServe v2), '
@@ -168,30 +164,29 @@ def find_value(instance: Any) -> Any:  # noqa: ANN401
     return instance
 
 
-def read_numbers(instance: list[Any]) -> Picture:
-    """Return the picture of 28x28 or 784 numbers. Raises BadImage."""
+def read_numbers(instance: list[Any]) -> Picture | BadImage:
+    """Return the picture of 28x28 or 784 numbers, unless they are blank. Raises BadImage."""
     numbers = to_numbers(instance)
     if numbers.size != SIDE_PX * SIDE_PX:
         raise BadImage(f"The list has {numbers.size} numbers: send 28x28 pixels, or 784.")
-    (picture,) = map(take, to_pixels(numbers))
-    if isinstance(picture, BadImage):
-        raise picture
-    return picture
+    return take(to_pixels(numbers)[0])
 
 
-def write_response(request: Request, answers: list[Answer | BadImage], model: dict[str, str]) -> tuple[bytes, int]:
-    """Return the answers of a request in its protocol, and how many bytes of them are JSON; a bad picture has an error.
+def write_response(
+    request: Request, answers: list[Answer | BadImage], model: dict[str, str]
+) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a request's answers in its protocol, and its headers; a bad picture has an "error".
 
     model is the entry "model" of the archive's manifest.
     """
-    binary = b""
-    if request.protocol == "v2":
-        named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}
-        if request.id:
-            named["id"] = request.id
-        outputs, binary = write_outputs(answers, request.outputs)
-        text = orjson.dumps(named | {"outputs": outputs})
-    else:
+    if request.protocol != "v2":
         written = [{"error": str(answer)} if isinstance(answer, BadImage) else answer for answer in answers]
-        text = orjson.dumps({"predictions": written} if request.protocol == "v1" else written[0])
-    return text + binary, len(text)
+        return orjson.dumps({"predictions": written} if request.protocol == "v1" else written[0]), JSON
+    named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}
+    if request.id:
+        named["id"] = request.id
+    outputs, binary = write_outputs(answers, request.outputs)
+    text = orjson.dumps(named | {"outputs": outputs})
+    if not binary:
+        return text, JSON
+    return text + binary, {"content-type": "application/octet-stream", BINARY_HEADER: str(len(text))}

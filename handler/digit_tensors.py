@@ -1,7 +1,5 @@
 """The tensors of KServe's v2 protocol: pixels or picture files in, one output for each part of an answer."""
 
-import base64
-import binascii
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,6 @@ OUTPUTS: dict[str, tuple[str, list[int]]] = {
     "error": ("BYTES", []),
 }
 LENGTH_BYTES = 4
-# From base64's alphabet for addresses to its usual one.
-STANDARD_ALPHABET = str.maketrans("-_", "+/")
 # Standardised floats may be rounded.
 SLACK = 0.01
 
@@ -150,20 +146,6 @@ def split_bytes(binary: bytes) -> list[bytes]:
         if position > len(binary) or len(parts) > MAX_PICTURES:
             raise BadImage("The BYTES behind the JSON are damaged: each picture needs its length in 4 bytes before it.")
     return parts
-
-
-def decode_base64(text: str) -> bytes:
-    """Return what base64 stands for, in either alphabet, with lost padding or spaces for plus signs, or as a data URL.
-
-    Raises BadImage.
-    """
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        packed = "".join(text.strip().replace(" ", "+").split()).translate(STANDARD_ALPHABET).rstrip("=")
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise BadImage("The base64 of this picture is damaged.") from cause
 
 
 def choose_outputs(message: Json) -> dict[str, bool]:

@@ -1,7 +1,9 @@
 """Tells from the first bytes of a file which format it has: one of the pictures that are read, or what else it is."""
 
+import base64
 import functools
 import importlib
+import re
 
 from PIL.ImageFile import ImageFile
 
@@ -47,6 +49,9 @@ UNREAD_SIGNATURES = (
     (b"\0\0\0\x0cJXL ", "a JPEG XL file", "export it as a PNG or JPEG file"),
     (b"\0\0\x01\0", "an icon file", "export it as a PNG file"),
 )
+# A picture as base64, in either alphabet, or as a data URL; no picture file begins like that.
+TEXT = re.compile(rb"\s*(?:data:image/[\w.+-]+;base64,)?[\w+/\s-]{40,}={0,2}\s*", re.ASCII)
+STANDARD_ALPHABET = str.maketrans("-_", "+/")
 # Where the class is that reads a format. Pillow's own way of finding it imports them all, which takes 40 ms.
 READERS = {
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
@@ -86,6 +91,22 @@ def read_brands(upload: bytes) -> set[bytes]:
     return {upload[8:12]} | {upload[place : place + 4] for place in range(16, end, 4)}
 
 
+def decode_base64(text: str) -> bytes:
+    """Return what base64 stands for, or a data URL: padding may be lost, plus signs be spaces. Raises ValueError."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    packed = "".join(text.strip().replace(" ", "+").split()).translate(STANDARD_ALPHABET).rstrip("=")
+    return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+
+
+def unpack_text(upload: bytes) -> bytes:
+    """Return the file that an upload holds as base64 text, or nothing if it is not such a text."""
+    try:
+        return decode_base64(upload.decode()) if TEXT.fullmatch(upload) else b""
+    except ValueError:
+        return b""
+
+
 def describe_unread(upload: bytes) -> str:
     """Return a sentence that says what a file is that recognise does not know, and what to send instead."""
     for signature, what, advice in UNREAD_SIGNATURES:
@@ -99,7 +120,7 @@ def describe_unread(upload: bytes) -> str:
     if b"<svg" in head:
         return "This is an SVG file: export it as a PNG file."
     if head.startswith((b"data:image/", b"ivborw0kggo", b"/9j/")):
-        return "This is a picture as base64 text: decode it and send the bytes."
+        return "The base64 of this picture is damaged."
     if not is_text(head):
         return f"This is not a picture: {ADVICE}."
     kind = "JSON" if head.startswith((b"{", b"[")) else "XML" if head.startswith(b"<?xml") else "text"

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from digit_formats import describe_unread, find_reader, recognise
+from digit_formats import describe_unread, find_reader, recognise, unpack_text
 from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, is_mnist, read_thumbnail, ready
 
 # Pillow warns of sizes, which are checked here, and of every odd tag.
@@ -87,9 +87,8 @@ class Picture(NamedTuple):
     ink: Ink | None = None
     # Pixels of the upload for one of the grey levels.
     scale: float = 1.0
-    # The grey levels as they are stored, if the file says that they are to be turned: some programs turn a picture and
-    # leave that in it.
-    stored: NDArray[np.uint8] | None = None
+    # EXIF's number for how the grey levels were turned, 1 if they were not.
+    orientation: int = 1
 
 
 def read_picture(upload: bytes) -> Picture:
@@ -112,13 +111,18 @@ def load(picture: Image.Image) -> Picture:
             if is_mnist(pixels):
                 return Picture(None, ready(pixels))
     if max(grey.shape) > THUMBNAIL_PX:
-        back = TURN_BACK.get(orientation)
-        stored = np.asarray(Image.fromarray(grey).transpose(back)) if back is not None else None
-        return Picture(grey, scale=longer / max(grey.shape), stored=stored)
+        return Picture(grey, scale=longer / max(grey.shape), orientation=orientation)
     ink = read_thumbnail(grey)
     if ink is None:
         raise blank()
     return Picture(None, ink)
+
+
+def turn_back(picture: Picture) -> Picture:
+    """Return a picture as it is stored: some programs turn one and leave EXIF's note that it is to be turned."""
+    if picture.grey is None or picture.orientation == 1:
+        return picture
+    return picture._replace(grey=np.asarray(Image.fromarray(picture.grey).transpose(TURN_BACK[picture.orientation])))
 
 
 def blank() -> BadImage:
@@ -131,6 +135,9 @@ def open_picture(upload: bytes) -> Image.Image:
     if not upload:
         raise BadImage("The picture is empty: send the bytes of a picture file.", "not_a_picture")
     name, start = recognise(upload)
+    if not name:
+        upload = unpack_text(upload) or upload
+        name, start = recognise(upload)
     if not name:
         raise BadImage(describe_unread(upload), "not_a_picture")
     try:
@@ -202,17 +209,17 @@ def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], int]:
                 picture.draft(None, (picture.width // factor or 1, picture.height // factor or 1))
         elif isinstance(picture, Jpeg2KImageFile):
             load_halved(picture)
-        elif picture.format != "HEIF" and getattr(picture, "is_animated", False):
+        elif name != "HEIF" and getattr(picture, "is_animated", False):
             leave_blank_frames(picture)
         picture.load()
         if picture.mode in ("L", "RGB"):
             picture = shrink(picture)
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
         ImageOps.exif_transpose(picture, in_place=True)
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
         raise damaged(name) from cause
-    return np.asarray(shrink(grey)), orientation
+    return np.asarray(shrink(grey)), orientation if orientation in TURN_BACK else 1
 
 
 def load_halved(picture: Jpeg2KImageFile) -> None:

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from operate.config import ROOT, Config, OperatorError, read_config
-from operate.serve import SIGNALS, Stopped, provide_archive, stop
+from operate.serve import provide_archive, run_until_stopped
 from operate.torchserve import TorchServe
 
-# Others would need settings of their own.
-TEMPLATES = ("nginx.conf", "host.conf", "site.conf", "proxy.conf")
 # Hosts allow 10 s between SIGTERM and SIGKILL, of which the service needs one or two once nothing is left to answer.
 QUIT_TIMEOUT_S = 7
 POLL_S = 0.2
@@ -48,10 +46,7 @@ class Gateway:
     def __enter__(self) -> "Gateway":
         """Start it. Raises OperatorError if there is no nginx."""
         self.folder.mkdir(exist_ok=True)
-        for name in TEMPLATES:
-            template = (ROOT / "docker" / "gateway" / f"{name}.template").read_text()
-            filled = re.sub(r"\$\{(\w+)\}", lambda found: self.settings[found[1]], template)
-            (self.folder / name).write_text(filled)
+        fill_templates(self.settings, self.folder)
         nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         if not nginx:
             raise OperatorError("nginx is missing (Debian: apt install nginx).")
@@ -70,19 +65,21 @@ class Gateway:
         self.process.wait()
 
 
+def fill_templates(settings: dict[str, str], folder: Path) -> None:
+    """Write the gateway's configuration into a folder; settings that are not there become nothing."""
+    for template in (ROOT / "docker" / "gateway").glob("*.template"):
+        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
+        (folder / template.stem).write_text(filled)
+
+
 def main() -> int:
     """Serve until stopped and return 0, or 3 if no worker stays alive and 1 after any other failure."""
-    for name in SIGNALS:
-        signal.signal(name, stop)
-    try:
+
+    def run() -> NoReturn:
         port = read_port(os.environ.get("PORT", "8080"))
         host(port, os.environ.get("GATEWAY_TRUSTED_PROXIES", ""), Path(tempfile.gettempdir()) / "host")
-    except Stopped:
-        print("Stopped.", file=sys.stderr)
-        return 0
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+
+    return run_until_stopped(run)
 
 
 def host(port: int, trusted: str, folder: Path) -> NoReturn:

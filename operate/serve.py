@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -33,10 +34,15 @@ def main() -> int:
         "--ready-file", type=Path, metavar="FILE", help="created once digits are read correctly, removed at the end"
     )
     options = parser.parse_args()
+    return run_until_stopped(lambda: serve(read_config(options.config.resolve()), options.ready_file))
+
+
+def run_until_stopped(service: Callable[[], NoReturn]) -> int:
+    """Run a service until a signal stops it; return 0 then, and the code of an OperatorError if it fails."""
     for name in SIGNALS:
         signal.signal(name, stop)
     try:
-        serve(read_config(options.config.resolve()), options.ready_file)
+        service()
     except Stopped:
         print("Stopped.", file=sys.stderr)
         return 0

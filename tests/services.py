@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ import yaml
 from operate.client import Client
 from operate.config import CONFIG, ROOT, Config, read_config
 from operate.examples import list_examples
+from operate.host import fill_templates
 
 EXAMPLES = list_examples()
 START_TIMEOUT_S = 120
@@ -85,9 +85,7 @@ def run_gateway(inference: str, certificates: Path | None = None, **settings: st
         shutil.copytree(ROOT / "web", folder / "web")
         if certificates:
             shutil.copytree(certificates, folder / "certificates")
-        for template in (ROOT / "docker" / "gateway").glob("*.template"):
-            filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: values.get(found[1], ""), template.read_text())
-            (folder / template.stem).write_text(filled)
+        fill_templates(values, folder)
         command = [NGINX, *(word.replace("/tmp", name) for word in shipped["command"][1:])]  # noqa: S108
         with (folder / "printed").open("wb") as printed:
             user = None

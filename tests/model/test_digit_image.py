@@ -20,7 +20,7 @@ from torch import Tensor
 
 from digit_engine import Engine
 from digit_formats import SUFFIXES_OF, find_reader, recognise
-from digit_image import MAX_SCANS, BadImage, read_picture
+from digit_image import MAX_SCANS, TURN_BACK, BadImage, read_picture
 from digit_pixels import centre_of_mass, is_mnist
 from digit_reader import Reading
 from digit_reader import read as read_pictures
@@ -140,19 +140,10 @@ def test_the_digit_is_read_in_every_kind_of_picture(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_camera_may_be_held_any_way(orientation: int, engine: Engine, mnist_test: tuple[Tensor, Tensor]) -> None:
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     pixels, digits = mnist_test
     picture = invert(enlarge(pixels[digits == 4][7, 0].numpy()))
-    if orientation in undo:
-        picture = picture.transpose(undo[orientation])
+    if orientation in TURN_BACK:
+        picture = picture.transpose(TURN_BACK[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     for file_format in ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF"):
@@ -274,6 +265,14 @@ def test_every_format_shows_the_same_paper(kind: str) -> None:
         assert np.abs(grey.astype(int) - paper).mean() < 3
 
 
+def test_a_picture_may_be_text() -> None:
+    text = base64.b64encode(FILES["PNG"])
+    for upload in (text, b"data:image/png;base64," + text, text.rstrip(b"=") + b"\n"):
+        grey = read_picture(upload).grey
+        assert grey is not None
+        assert np.array_equal(grey, np.asarray(PAPER_GREY))
+
+
 def test_every_format_is_tried() -> None:
     assert {kind.partition(",")[0] for kind in FILES} == SUFFIXES_OF.keys()
     assert find_reader("HEIF") is HeifImageFile
@@ -301,8 +300,10 @@ REFUSED = {
     "ZIP": (b"PK\x03\x04" + EXAMPLES[7].read_bytes(), "ZIP archive or an Office document: send the pictures in it"),
     "HTML": (b"\n<!DOCTYPE html><title>7</title>", "web page, not a picture"),
     "JSON": (b'["7"]', "JSON, not a picture"),
-    "base64": (base64.b64encode(encode(PAPER)), "as base64 text: decode it"),
-    "data URL": (b"data:image/jpeg;base64,/9j/", "as base64 text: decode it"),
+    "damaged base64": (base64.b64encode(encode(PAPER)) + b"%", "base64 of this picture is damaged"),
+    "a damaged data URL": (b"data:image/jpeg;base64,/9j/%" + bytes(99), "base64 of this picture is damaged"),
+    "a data URL of an SVG file": (b"data:image/svg+xml;base64," + base64.b64encode(SVG), "SVG file: export"),
+    "a long word": (b"digit" * 99, "not a picture"),
     "video": (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video or a recording"),
     "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL file: export"),
     "white": (encode(Image.new("L", (200, 200), 255)), "blank"),

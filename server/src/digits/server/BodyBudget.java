@@ -11,8 +11,8 @@ import java.util.Deque;
 final class BodyBudget {
     static final BodyBudget SHARED = new BodyBudget(Runtime.getRuntime().maxMemory() / 4);
 
-    /** Bodies up to this size are not counted: a full queue of them takes 17 MB. */
-    static final int UNCOUNTED_BYTES = 1 << 14;
+    /** Bodies up to this size are not counted, and cost no lock: a full queue of them takes 17 MB. */
+    private static final int UNCOUNTED_BYTES = 1 << 14;
 
     private final long limit;
     private final Deque<BodyGate> waiting = new ArrayDeque<>();
@@ -20,6 +20,11 @@ final class BodyBudget {
 
     BodyBudget(long limit) {
         this.limit = limit;
+    }
+
+    /** Tells whether a body of so many bytes counts. */
+    static boolean counts(long bytes) {
+        return bytes > UNCOUNTED_BYTES;
     }
 
     /** Takes what a gate needs, or leaves the gate to wait until it is called. */
@@ -36,14 +41,26 @@ final class BodyBudget {
         return used == 0 || used + gate.bytes() <= limit;
     }
 
-    /** Counts what is there in any case. */
-    synchronized void add(long bytes) {
-        used += bytes;
+    /** Counts a body that is there in any case. */
+    void add(long bytes) {
+        if (counts(bytes)) {
+            synchronized (this) {
+                used += bytes;
+            }
+        }
     }
 
-    /** Gives bytes back, and calls the gates that they are enough for in the order in which they came. */
-    synchronized void release(long bytes) {
-        used -= bytes;
+    /** Gives a body's bytes back, and calls the gates that they are enough for in the order in which they came. */
+    void release(long bytes) {
+        if (counts(bytes)) {
+            synchronized (this) {
+                used -= bytes;
+                callGates();
+            }
+        }
+    }
+
+    private void callGates() {
         while (!waiting.isEmpty() && hasRoom(waiting.peek())) {
             BodyGate next = waiting.poll();
             used += next.bytes();

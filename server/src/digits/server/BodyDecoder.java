@@ -12,6 +12,7 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UnsupportedEncodingException;
 import java.util.Locale;
 import java.util.zip.GZIPInputStream;
 import java.util.zip.Inflater;
@@ -33,36 +34,38 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
             return;
         }
         int most = ConfigManager.getInstance().getMaxRequestSize();
-        FullHttpResponse refusal = null;
         try (InputStream body = open(encoding.toLowerCase(Locale.ROOT), request.content())) {
-            byte[] unpacked = body == null ? new byte[0] : body.readNBytes(most + 1);
-            if (body == null) {
-                String sentence = "The body has the encoding " + encoding.replaceAll("[^\\w-]", "?")
-                        + ": send gzip, deflate or none.";
-                refusal = UploadGuard.error(HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, sentence);
-                refusal.headers().set(HttpHeaderNames.ACCEPT_ENCODING, "gzip, deflate");
-            } else if (unpacked.length > most) {
-                Metrics.countRefused("too_large");
+            byte[] unpacked = body.readNBytes(most + 1);
+            if (unpacked.length > most) {
                 String sentence = "The request is too large: send at most " + most + " bytes, unpacked.";
-                refusal = UploadGuard.error(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
+                refuse(context, HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence);
             } else {
                 FullHttpRequest plain = request.replace(Unpooled.wrappedBuffer(unpacked));
                 plain.headers().remove(HttpHeaderNames.CONTENT_ENCODING);
                 HttpUtil.setContentLength(plain, unpacked.length);
                 context.fireChannelRead(plain);
             }
+        } catch (UnsupportedEncodingException e) {
+            String sentence = "The body has the encoding " + encoding + ": send gzip, deflate or none.";
+            refuse(context, HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, "malformed_request", sentence);
         } catch (IOException e) {
-            Metrics.countRefused("malformed_request");
             String sentence = "The body is damaged or cut off: it cannot be unpacked as its Content-Encoding says.";
-            refusal = UploadGuard.error(HttpResponseStatus.BAD_REQUEST, sentence);
+            refuse(context, HttpResponseStatus.BAD_REQUEST, "malformed_request", sentence);
+        } finally {
+            request.release();
         }
-        if (refusal != null) {
-            NettyUtils.sendHttpResponse(context, refusal, true);
-        }
-        request.release();
     }
 
-    /** Returns the unpacked body; null for an unknown encoding. */
+    private static void refuse(
+            ChannelHandlerContext context, HttpResponseStatus status, String reason, String sentence) {
+        Metrics.countRefused(reason);
+        FullHttpResponse refusal = UploadGuard.error(status, sentence);
+        if (status == HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE) {
+            refusal.headers().set(HttpHeaderNames.ACCEPT_ENCODING, "gzip, deflate");
+        }
+        NettyUtils.sendHttpResponse(context, refusal, true);
+    }
+
     private static InputStream open(String encoding, ByteBuf body) throws IOException {
         InputStream packed = new ByteBufInputStream(body);
         switch (encoding) {
@@ -72,9 +75,15 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
             case "deflate":
                 // Some clients leave out zlib's header.
                 boolean hasHeader = body.isReadable() && (body.getByte(body.readerIndex()) & LOW_BITS) == ZLIB;
-                return new InflaterInputStream(packed, new Inflater(!hasHeader));
+                return new InflaterInputStream(packed, new Inflater(!hasHeader)) {
+                    @Override
+                    public void close() throws IOException {
+                        super.close();
+                        inf.end();
+                    }
+                };
             default:
-                return null;
+                throw new UnsupportedEncodingException(encoding);
         }
     }
 }

@@ -96,7 +96,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
     private long count(HttpRequest request) {
         long size = HttpUtil.isTransferEncodingChunked(request) ? largest : HttpUtil.getContentLength(request, 0L);
         // One that is too large is refused, not kept.
-        return size > BodyBudget.UNCOUNTED_BYTES && size <= largest ? size : 0;
+        return BodyBudget.counts(size) && size <= largest ? size : 0;
     }
 
     private void enter() {

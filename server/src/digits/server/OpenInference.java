@@ -1,7 +1,7 @@
 package digits.server;
 
-import com.google.gson.JsonArray;
-import com.google.gson.JsonObject;
+import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
@@ -17,10 +17,13 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
 import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.wlm.Model;
@@ -45,6 +48,20 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final Set<HttpMethod> READING = Set.of(HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS);
     private static final Set<HttpMethod> SENDING = Set.of(HttpMethod.POST, HttpMethod.PUT, HttpMethod.OPTIONS);
     private static final byte[] OPENAPI = readResource("openapi.json");
+    private static final Gson GSON = new GsonBuilder().disableHtmlEscaping().create();
+    private static final Map<String, Object> SERVER =
+            Map.of("name", "TorchServe", "version", "0.12.0", "extensions", List.of("binary_tensor_data"));
+
+    /** What handler/digit_tensors.py reads and writes. */
+    private static final List<Map<String, Object>> INPUTS = List.of(tensor("pixels", "UINT8", -1, 28, 28));
+
+    private static final List<Map<String, Object>> OUTPUTS =
+            List.of(
+                    tensor("digit", "INT64", -1),
+                    tensor("confidence", "FP32", -1),
+                    tensor("certain", "BOOL", -1),
+                    tensor("probabilities", "FP32", -1, 10),
+                    tensor("error", "BYTES", -1));
 
     private static byte[] readResource(String name) {
         try (InputStream stream = OpenInference.class.getResourceAsStream(name)) {
@@ -57,26 +74,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
-        String path = request.uri().split("\\?", 2)[0];
-        Matcher prediction = PREDICTION.matcher(path);
-        boolean isPrediction = prediction.matches();
-        FullHttpResponse answer = null;
-        if (isPrediction) {
-            answer = refuseMethod(request, SENDING, "POST, PUT, OPTIONS");
-            if (answer == null && prediction.group("version") != null) {
-                String verb = prediction.group("verb").equals("explain") ? "/explanations/" : "/predictions/";
-                request.setUri(verb + prediction.group("model") + "/" + prediction.group("version"));
-            }
-        } else {
-            FullHttpResponse found = answer(path);
-            if (found != null) {
-                answer = refuseMethod(request, READING, "GET, HEAD, OPTIONS");
-                // TorchServe answers a browser's preflight.
-                if (answer == null && !HttpMethod.OPTIONS.equals(request.method())) {
-                    answer = found;
-                }
-            }
-        }
+        FullHttpResponse answer = answer(request);
         if (answer == null) {
             context.fireChannelRead(message);
         } else {
@@ -85,14 +83,36 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         }
     }
 
-    private static FullHttpResponse refuseMethod(FullHttpRequest request, Set<HttpMethod> methods, String allow) {
-        if (methods.contains(request.method())) {
+    /** Returns the answer to a request; null if it is TorchServe's to answer, at the path that the request then has. */
+    private static FullHttpResponse answer(FullHttpRequest request) {
+        String path = pathOf(request);
+        Matcher prediction = PREDICTION.matcher(path);
+        if (prediction.matches()) {
+            if (!SENDING.contains(request.method())) {
+                return refuseMethod(request, "POST, PUT, OPTIONS");
+            }
+            if (prediction.group("version") != null) {
+                String verb = prediction.group("verb").equals("explain") ? "/explanations/" : "/predictions/";
+                request.setUri(verb + prediction.group("model") + "/" + prediction.group("version"));
+            }
             return null;
         }
-        FullHttpResponse answer =
-                UploadGuard.error(
-                        HttpResponseStatus.METHOD_NOT_ALLOWED,
-                        "This path does not take the method " + request.method() + ": use one of " + allow + ".");
+        FullHttpResponse answer = answer(path);
+        if (answer != null && !READING.contains(request.method())) {
+            return refuseMethod(request, "GET, HEAD, OPTIONS");
+        }
+        // TorchServe answers a browser's preflight.
+        return HttpMethod.OPTIONS.equals(request.method()) ? null : answer;
+    }
+
+    /** Returns the path of a request's target, without the query. */
+    static String pathOf(FullHttpRequest request) {
+        return request.uri().split("\\?", 2)[0];
+    }
+
+    private static FullHttpResponse refuseMethod(FullHttpRequest request, String allow) {
+        String sentence = "This path does not take the method " + request.method() + ": use one of " + allow + ".";
+        FullHttpResponse answer = UploadGuard.error(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence);
         answer.headers().set(HttpHeaderNames.ALLOW, allow);
         return answer;
     }
@@ -104,13 +124,13 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                 return json(HttpResponseStatus.OK, OPENAPI);
             case "/v2":
             case "/v2/":
-                return json(HttpResponseStatus.OK, describeServer());
+                return json(HttpResponseStatus.OK, SERVER);
             case "/v2/health/live":
-                return json(HttpResponseStatus.OK, say("live", true));
+                return json(HttpResponseStatus.OK, Map.of("live", true));
             case "/v2/health/ready":
-                return answerReady(new JsonObject(), isReady());
+                return answerReady(Map.of(), areReady());
             case "/v1/models":
-                return json(HttpResponseStatus.OK, listModels());
+                return json(HttpResponseStatus.OK, Map.of("models", namesOf(models())));
             default:
                 Matcher model = MODEL.matcher(path);
                 return model.matches() ? describe(model) : null;
@@ -128,27 +148,31 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         }
         if (model == null) {
             String which = version == null ? "" : " in version " + version;
-            // Both come from the client.
-            return json(HttpResponseStatus.NOT_FOUND, say("error", "There is no model " + name + which + "."));
+            return UploadGuard.error(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
         }
-        boolean isFirst = asked.group("protocol").equals("1");
-        if (!isFirst && asked.group("ready") == null) {
-            return json(HttpResponseStatus.OK, describeModel(model));
+        if (asked.group("protocol").equals("2") && asked.group("ready") == null) {
+            return json(HttpResponseStatus.OK, describeModel(name));
         }
-        JsonObject answer = new JsonObject();
-        answer.addProperty("name", name);
-        return answerReady(answer, isReady(model));
+        return answerReady(Map.of("name", name), isReady(model));
     }
 
-    private static FullHttpResponse answerReady(JsonObject answer, boolean isReady) {
-        answer.addProperty("ready", isReady);
+    private static FullHttpResponse answerReady(Map<String, Object> whose, boolean isReady) {
+        Map<String, Object> answer = new TreeMap<>(whose);
+        answer.put("ready", isReady);
         return json(isReady ? HttpResponseStatus.OK : HttpResponseStatus.SERVICE_UNAVAILABLE, answer);
     }
 
+    private static Set<Map.Entry<String, ModelVersionedRefs>> models() {
+        return ModelManager.getInstance().getAllModels();
+    }
+
+    private static List<String> namesOf(Set<? extends Map.Entry<String, ?>> entries) {
+        return entries.stream().map(Map.Entry::getKey).collect(Collectors.toList());
+    }
+
     /** Tells whether every model can read a picture now. */
-    private static boolean isReady() {
-        Set<Map.Entry<String, ModelVersionedRefs>> models = ModelManager.getInstance().getAllModels();
-        return !models.isEmpty() && models.stream().allMatch(each -> isReady(each.getValue().getDefaultModel()));
+    private static boolean areReady() {
+        return !models().isEmpty() && models().stream().allMatch(each -> isReady(each.getValue().getDefaultModel()));
     }
 
     private static boolean isReady(Model model) {
@@ -157,70 +181,23 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                         .anyMatch(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
 
-    private static JsonObject describeServer() {
-        JsonObject server = new JsonObject();
-        server.addProperty("name", "TorchServe");
-        server.addProperty("version", "0.12.0");
-        JsonArray extensions = new JsonArray();
-        extensions.add("binary_tensor_data");
-        server.add("extensions", extensions);
-        return server;
+    private static Map<String, Object> describeModel(String name) {
+        List<String> versions =
+                models().stream()
+                        .filter(each -> each.getKey().equals(name))
+                        .flatMap(each -> namesOf(each.getValue().getAllVersions()).stream())
+                        .collect(Collectors.toList());
+        return Map.of(
+                "name", name, "versions", versions, "platform", "pytorch_torchserve",
+                "inputs", INPUTS, "outputs", OUTPUTS);
     }
 
-    private static JsonObject listModels() {
-        JsonArray names = new JsonArray();
-        ModelManager.getInstance().getAllModels().forEach(each -> names.add(each.getKey()));
-        JsonObject models = new JsonObject();
-        models.add("models", names);
-        return models;
+    private static Map<String, Object> tensor(String name, String datatype, Integer... shape) {
+        return Map.of("name", name, "datatype", datatype, "shape", List.of(shape));
     }
 
-    private static JsonObject describeModel(Model model) {
-        JsonArray versions = new JsonArray();
-        ModelManager.getInstance().getAllModels().stream()
-                .filter(each -> each.getKey().equals(model.getModelName()))
-                .forEach(each -> each.getValue().getAllVersions().forEach(version -> versions.add(version.getKey())));
-        JsonArray inputs = new JsonArray();
-        inputs.add(describeTensor("pixels", "UINT8", -1, 28, 28));
-        JsonArray outputs = new JsonArray();
-        outputs.add(describeTensor("digit", "INT64", -1));
-        outputs.add(describeTensor("confidence", "FP32", -1));
-        outputs.add(describeTensor("certain", "BOOL", -1));
-        outputs.add(describeTensor("probabilities", "FP32", -1, 10));
-        outputs.add(describeTensor("error", "BYTES", -1));
-        JsonObject described = new JsonObject();
-        described.addProperty("name", model.getModelName());
-        described.add("versions", versions);
-        described.addProperty("platform", "pytorch_torchserve");
-        described.add("inputs", inputs);
-        described.add("outputs", outputs);
-        return described;
-    }
-
-    private static JsonObject describeTensor(String name, String datatype, int... sides) {
-        JsonArray shape = new JsonArray();
-        for (int side : sides) {
-            shape.add(side);
-        }
-        JsonObject tensor = new JsonObject();
-        tensor.addProperty("name", name);
-        tensor.addProperty("datatype", datatype);
-        tensor.add("shape", shape);
-        return tensor;
-    }
-
-    private static JsonObject say(String name, Object value) {
-        JsonObject said = new JsonObject();
-        if (value instanceof Boolean) {
-            said.addProperty(name, (Boolean) value);
-        } else {
-            said.addProperty(name, (String) value);
-        }
-        return said;
-    }
-
-    static FullHttpResponse json(HttpResponseStatus status, JsonObject answer) {
-        return json(status, answer.toString().getBytes(StandardCharsets.UTF_8));
+    static FullHttpResponse json(HttpResponseStatus status, Object answer) {
+        return json(status, GSON.toJson(answer).getBytes(StandardCharsets.UTF_8));
     }
 
     private static FullHttpResponse json(HttpResponseStatus status, byte[] text) {

@@ -8,6 +8,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import org.pytorch.serve.job.Job;
+import org.pytorch.serve.util.messages.InputParameter;
 import org.pytorch.serve.wlm.Model;
 
 /**
@@ -72,7 +73,7 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     }
 
     private boolean admit(Job job, boolean isAdded) {
-        if (isAdded && bytesOf(job) > BodyBudget.UNCOUNTED_BYTES) {
+        if (isAdded) {
             BodyBudget.SHARED.add(bytesOf(job));
         }
         wake();
@@ -82,7 +83,7 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     @Override
     public Job pollFirst() {
         Job job = super.pollFirst();
-        if (job != null && bytesOf(job) > BodyBudget.UNCOUNTED_BYTES) {
+        if (job != null) {
             BodyBudget.SHARED.release(bytesOf(job));
         }
         return job;
@@ -90,7 +91,11 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
 
     /** Returns the size of a request's body. */
     static long bytesOf(Job job) {
-        return job.getPayload().getParameters().stream().mapToLong(each -> each.getValue().length).sum();
+        long bytes = 0;
+        for (InputParameter part : job.getPayload().getParameters()) {
+            bytes += part.getValue().length;
+        }
+        return bytes;
     }
 
     private void wake() {

@@ -1,13 +1,10 @@
 package digits.server;
 
-import io.netty.buffer.ByteBuf;
-import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
 import io.netty.handler.codec.TooLongFrameException;
-import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.DefaultHttpRequest;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
@@ -19,12 +16,10 @@ import io.netty.handler.codec.http.HttpObjectAggregator;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
-import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import io.netty.handler.codec.http.multipart.InterfaceHttpData;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -53,7 +48,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         FullHttpRequest request = (FullHttpRequest) message;
         if (request.decoderResult().isFailure()) {
             refuseHead(context, request, request.decoderResult().cause());
-        } else if (request.uri().split("\\?", 2)[0].indexOf('/') < 0) {
+        } else if (OpenInference.pathOf(request).indexOf('/') < 0) {
             refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
         } else if (isFull(request)) {
             Metrics.countRefused("queue_full");
@@ -166,10 +161,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
 
     /** Returns an answer of the form that the handler gives to a bad picture. */
     static FullHttpResponse error(HttpResponseStatus status, String sentence) {
-        ByteBuf body = Unpooled.copiedBuffer("{\"error\": \"" + sentence + "\"}", StandardCharsets.UTF_8);
-        FullHttpResponse answer = new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, body);
-        answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
-        return answer;
+        return OpenInference.json(status, Map.of("error", sentence));
     }
 
     /** Returns an answer to a request that TorchServe has not seen, with the headers that it would add. */
