@@ -241,7 +241,7 @@ def test_a_full_queue_answers_at_once_with_advice(service: Service) -> None:
         assert answer.startswith("HTTP/1.1 503")
         assert "retry-after: 1" in answer.lower()
         assert f"access-control-allow-origin: {page}\r\n" in answer.lower()
-        assert '{"error": "Too many requests are waiting: try again in a second."}' in answer
+        assert '{"error":"Too many requests are waiting: try again in a second."}' in answer
     assert sum('"digit":7' in answer for answer in predictions) == len(predictions) - len(refused)
     for answer, sent in zip(answers, requests_sent, strict=True):
         if sent == preflight:
