@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,8 +34,23 @@ def main() -> int:
     parser.add_argument(
         "--ready-file", type=Path, metavar="FILE", help="created once digits are read correctly, removed at the end"
     )
+    parser.add_argument(
+        "--shutdown-delay",
+        type=parse_seconds,
+        default=0,
+        metavar="SECONDS",
+        help="when stopped, first say for this long that it is not ready, and still answer, 0 to 600 (%(default)s)",
+    )
     options = parser.parse_args()
-    return run_until_stopped(lambda: serve(read_config(options.config.resolve()), options.ready_file))
+    config, delay_s = options.config.resolve(), options.shutdown_delay
+    return run_until_stopped(lambda: serve(read_config(config), options.ready_file, delay_s))
+
+
+def parse_seconds(text: str) -> int:
+    """Return a number of seconds, 0 to 600. Raises ArgumentTypeError."""
+    if not re.fullmatch(r"\d{1,3}", text) or int(text) > 600:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to 600, not {text!r}")
+    return int(text)
 
 
 def run_until_stopped(service: Callable[[], NoReturn]) -> int:
@@ -58,7 +74,7 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
     raise Stopped
 
 
-def serve(config: Config, ready_file: Path | None) -> NoReturn:
+def serve(config: Config, ready_file: Path | None, shutdown_delay_s: int) -> NoReturn:
     """Run the service until Stopped is raised, or OperatorError when it fails."""
     check_addresses(config)
     if ready_file:
@@ -70,7 +86,7 @@ def serve(config: Config, ready_file: Path | None) -> NoReturn:
     with ExitStack() as stack:
         if config.page:
             stack.enter_context(serve_page(config))
-        torchserve = stack.enter_context(TorchServe(config))
+        torchserve = stack.enter_context(TorchServe(config, shutdown_delay_s))
         print("Starting TorchServe ...", file=sys.stderr)
         torchserve.wait_until_ready()
         client = Client(config)

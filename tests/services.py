@@ -110,13 +110,13 @@ def is_listening(address: str) -> bool:
         return client.connect_ex((host, int(port))) == 0
 
 
-def start(folder: Path, config: Path | None = None) -> Service:
+def start(folder: Path, config: Path | None = None, *options: str) -> Service:
     """Start scripts/serve and return when it is ready."""
     config = config or write_config(folder)
     printed, ready = folder / "printed", folder / "ready"
     with printed.open("w") as stdout:
         process = subprocess.Popen(
-            [ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready],
+            [ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready, *options],
             env=os.environ | {"LOG_LOCATION": str(folder)},
             stdout=stdout,
             start_new_session=True,

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,6 +224,30 @@ def test_every_accepted_request_is_answered_before_sigterm_stops_everything(
     assert '"digit":7' in answer
     assert "connection: close" in answer.lower()
     assert set(counts) == {"right", "refused"}, counts
+
+
+def test_with_a_shutdown_delay_it_first_says_that_it_is_not_ready_and_still_answers(tmp_path: Path) -> None:
+    running = start(tmp_path, None, "--shutdown-delay", "3")
+    ready = running.config.inference + "/v2/health/ready"
+    with ending(running), load(running.predictions) as counts:
+        assert requests.get(ready, timeout=30).json() == {"ready": True}
+        poll(lambda: counts["right"] > 100)
+        running.process.terminate()
+        told = time.monotonic()
+        poll(lambda: requests.get(ready, timeout=30).status_code == 503, 1)
+        assert not running.config.path.with_name("ready").exists()
+        before = counts["right"]
+        poll(lambda: not answers(running))
+        assert 2.5 < time.monotonic() - told < 6
+        assert counts["right"] > before + 100
+    assert set(counts) == {"right", "refused"}, counts
+
+
+@pytest.mark.parametrize("delay", ["-1", "601", "2.5", "soon"])
+def test_a_shutdown_delay_is_a_number_of_seconds(delay: str, tmp_path: Path) -> None:
+    refused = serve(write_config(tmp_path), f"--shutdown-delay={delay}")
+    assert refused.returncode == 2
+    assert f"must be a number of seconds from 0 to 600, not {delay!r}" in refused.stderr
 
 
 def answers(service: Service) -> bool:

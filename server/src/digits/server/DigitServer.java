@@ -56,6 +56,9 @@ public final class DigitServer extends ModelServer {
     /** Milliseconds for answering the requests that are there when the server is told to stop. */
     private static final int DRAIN_MS = 20_000;
 
+    /** Milliseconds from saying that it is not ready until it takes no more connections. */
+    private static final long SHUTDOWN_DELAY_MS = TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
+
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private ChannelFuture inferencePort;
     private volatile DrainingWorkLoadManager workers;
@@ -213,14 +216,21 @@ public final class DigitServer extends ModelServer {
     @Override
     public void startGRPCServers() {}
 
-    /** Takes no more connections, answers what was asked, and only then ends the workers. */
+    /**
+     * Says that it is not ready, later takes no more connections, answers what was asked, and only then ends the workers.
+     *
+     * <p>Whoever balances over several servers may send requests until it has heard that this one is not ready.
+     */
     @Override
     public void stop() {
         if (workers == null) {
             return;
         }
-        long deadline = System.currentTimeMillis() + DRAIN_MS;
         try {
+            if (OpenInference.retire()) {
+                Thread.sleep(SHUTDOWN_DELAY_MS);
+            }
+            long deadline = System.currentTimeMillis() + DRAIN_MS;
             inferencePort.channel().close().sync();
             RequestTracker.drain(connections, deadline);
         } catch (InterruptedException e) {

@@ -52,6 +52,8 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final Map<String, Object> SERVER =
             Map.of("name", "TorchServe", "version", "0.12.0", "extensions", List.of("binary_tensor_data"));
 
+    private static volatile boolean isRetired;
+
     /** What handler/digit_tensors.py reads and writes. */
     private static final List<Map<String, Object>> INPUTS = List.of(tensor("pixels", "UINT8", -1, 28, 28));
 
@@ -62,6 +64,13 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                     tensor("certain", "BOOL", -1),
                     tensor("probabilities", "FP32", -1, 10),
                     tensor("error", "BYTES", -1));
+
+    /** Says from now on that nothing is ready; returns whether it was ready before. */
+    static boolean retire() {
+        boolean wasReady = areReady();
+        isRetired = true;
+        return wasReady;
+    }
 
     private static byte[] readResource(String name) {
         try (InputStream stream = OpenInference.class.getResourceAsStream(name)) {
@@ -177,6 +186,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static boolean isReady(Model model) {
         return model != null
+                && !isRetired
                 && ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
                         .anyMatch(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
