@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -12,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
-import yaml
 
 from operate.client import Client
 from operate.config import CONFIG, ROOT, Config, read_config
@@ -59,25 +60,29 @@ class Gateway:
     folder: Path
 
 
-@contextlib.contextmanager
-def run_gateway(inference: str, certificates: Path | None = None, **settings: str) -> Iterator[Gateway]:
-    """Run nginx as docker/compose.yaml does, with the shipped configuration and no rights, in front of a service.
+def read_gateway_settings() -> dict[str, str]:
+    """Return what docker/Dockerfile sets for the gateway's templates."""
+    return dict(re.findall(r'\b(GATEWAY_\w+)="?([^"\\\n]*?)"?(?: \\)?\n', (ROOT / "docker" / "Dockerfile").read_text()))
 
-    Of the settings in docker/compose.yaml, only those that say where something is are others.
+
+@contextlib.contextmanager
+def run_gateway(*services: str, certificates: Path | None = None, **settings: str) -> Iterator[Gateway]:
+    """Run nginx as its image does, with the shipped configuration and no rights, in front of services.
+
+    Of the settings in docker/Dockerfile, only those that say where something is are others.
     """
     if not NGINX:
         pytest.skip("needs nginx (Debian: apt install nginx)")
-    shipped = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["gateway"]
     address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
         values = (
-            shipped["environment"]
+            read_gateway_settings()
             | settings
             | {
                 "GATEWAY_HTTP": address,
-                "GATEWAY_SERVICE": inference.removeprefix("http://"),
-                "GATEWAY_RESOLVER": "127.0.0.1",
+                "GATEWAY_SERVERS": " ".join(f"server {urlsplit(service).netloc};" for service in services),
+                "NGINX_LOCAL_RESOLVERS": "127.0.0.1",
                 "GATEWAY_PAGE": str(folder / "web"),
                 "GATEWAY_CERTIFICATES": str(folder / "certificates"),
             }
@@ -86,7 +91,7 @@ def run_gateway(inference: str, certificates: Path | None = None, **settings: st
         if certificates:
             shutil.copytree(certificates, folder / "certificates")
         fill_templates(values, folder)
-        command = [NGINX, *(word.replace("/tmp", name) for word in shipped["command"][1:])]  # noqa: S108
+        command = [NGINX, "-p", name, "-c", f"{name}/nginx.conf", "-e", "stderr"]
         with (folder / "printed").open("wb") as printed:
             user = None
             if os.geteuid() == 0:

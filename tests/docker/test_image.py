@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from operate.config import CONFIG, ROOT, read_config
-from tests.services import START_TIMEOUT_S, poll, write_config
+from tests.services import START_TIMEOUT_S, poll, read_gateway_settings, write_config
 
 DOCKER = ROOT / "docker"
 SHIPPED = DOCKER / "config.properties"
@@ -61,7 +61,7 @@ def test_the_configuration_differs_only_where_a_container_does() -> None:
 
 
 def test_the_gateway_knows_the_model_and_the_limit_of_the_service() -> None:
-    config, gateway = read_config(SHIPPED), CONTAINERS["gateway"]["environment"]
+    config, gateway = read_config(SHIPPED), read_gateway_settings()
     assert gateway["GATEWAY_MODEL"] == config.model
     assert gateway["GATEWAY_MAX_REQUEST_BYTES"] == str(config.max_request_bytes)
 
@@ -76,10 +76,9 @@ def test_every_container_has_no_more_than_it_needs(name: str) -> None:
     assert container["mem_limit"]
     assert container["logging"]["options"]["max-size"]
     assert not [variable for variable in container.get("environment", {}) if "PASSWORD" in variable]
-    # Our own image has its health check and its version.
-    if name != "service":
-        assert re.search(r":v?\d+\.\d+\.\d+", container["image"])
-        assert container["healthcheck"]["test"]
+    # Our own images have the version that is asked for, and the service's has its health check.
+    assert re.search(r":v?\d+\.\d+\.\d+|^digits-\w+:\$\{VERSION:-latest\}$", container["image"])
+    assert name == "service" or container["healthcheck"]["test"]
 
 
 def test_only_gateway_and_dashboard_are_published_and_on_loopback() -> None:
