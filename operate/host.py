@@ -39,7 +39,7 @@ class Gateway:
             "GATEWAY_MODEL": config.model,
             "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
             # Not asked: the service has no name.
-            "NGINX_LOCAL_RESOLVERS": "127.0.0.1",
+            "GATEWAY_RESOLVER": "127.0.0.1",
             "GATEWAY_PAGE": str(ROOT / "web"),
             "GATEWAY_TRUST": " ".join(f"set_real_ip_from {network};" for network in read_networks(trusted)),
         }
@@ -69,7 +69,7 @@ class Gateway:
 def fill_templates(settings: dict[str, str], folder: Path) -> None:
     """Write the gateway's configuration into a folder; settings that are not there become nothing."""
     for template in (ROOT / "docker" / "gateway").glob("*.template"):
-        filled = re.sub(r"\$\{((?:GATEWAY|NGINX)_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
+        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
         (folder / template.stem).write_text(filled)
 
 

@@ -9,29 +9,35 @@ from urllib.parse import urlsplit
 
 from tests.services import EXAMPLES
 
+REFUSED_PAUSE_S = 0.1
+
 
 @contextmanager
 def load(url: str, clients: int = 16, pictures: dict[int, bytes] | None = None) -> Iterator[Counter[str]]:
     """Run that many clients, each on a connection of its own, while the context lasts.
 
     Each sends one picture again and again: those given by their digits, or else those shipped. Counts "right" answers,
-    "refused" connections, and every other outcome of a request by its own words.
+    "refused" connections, after which it tries again, and every other outcome of a request by its own words. To a
+    gateway that trusts them, each is a client of its own.
     """
     sent = list((pictures or {digit: path.read_bytes() for digit, path in EXAMPLES.items()}).items())
     counts: Counter[str] = Counter()
     lock = threading.Lock()
     is_over = threading.Event()
 
-    def ask_for_ever(digit: int, picture: bytes) -> None:
+    def ask_for_ever(client: int) -> None:
+        digit, picture = sent[client % len(sent)]
+        headers = {"X-Forwarded-For": f"10.0.0.{client}"}
         address = urlsplit(url)
         with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)) as connection:
-            result = ""
-            while result != "refused" and not is_over.is_set():
-                result = ask(connection, address.path, digit, picture)
+            while not is_over.is_set():
+                result = ask(connection, address.path, digit, picture, headers)
                 with lock:
                     counts[result] += 1
+                if result == "refused":
+                    is_over.wait(REFUSED_PAUSE_S)
 
-    threads = [threading.Thread(target=ask_for_ever, args=sent[client % len(sent)]) for client in range(clients)]
+    threads = [threading.Thread(target=ask_for_ever, args=(client,)) for client in range(clients)]
     for thread in threads:
         thread.start()
     try:
@@ -42,7 +48,7 @@ def load(url: str, clients: int = 16, pictures: dict[int, bytes] | None = None) 
             thread.join()
 
 
-def ask(connection: http.client.HTTPConnection, path: str, digit: int, picture: bytes) -> str:
+def ask(connection: http.client.HTTPConnection, path: str, digit: int, picture: bytes, headers: dict[str, str]) -> str:
     """Return what came of one request for a picture of a digit."""
     try:
         if connection.sock is None:
@@ -50,7 +56,7 @@ def ask(connection: http.client.HTTPConnection, path: str, digit: int, picture: 
                 connection.connect()
             except ConnectionError:
                 return "refused"
-        connection.request("POST", path, picture)
+        connection.request("POST", path, picture, headers)
         response = connection.getresponse()
         text = response.read().decode()
     except (OSError, http.client.HTTPException) as problem:

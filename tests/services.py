@@ -73,16 +73,19 @@ def run_gateway(*services: str, certificates: Path | None = None, **settings: st
     """
     if not NGINX:
         pytest.skip("needs nginx (Debian: apt install nginx)")
-    address = f"127.0.0.1:{free_port()}"
+    address, shipped = f"127.0.0.1:{free_port()}", read_gateway_settings()
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
         values = (
-            read_gateway_settings()
+            shipped
             | settings
             | {
                 "GATEWAY_HTTP": address,
-                "GATEWAY_SERVERS": " ".join(f"server {urlsplit(service).netloc};" for service in services),
-                "NGINX_LOCAL_RESOLVERS": "127.0.0.1",
+                "GATEWAY_SERVERS": " ".join(
+                    shipped["GATEWAY_SERVERS"].replace("service:8080 resolve", urlsplit(service).netloc)
+                    for service in services
+                ),
+                "GATEWAY_RESOLVER": "127.0.0.1",
                 "GATEWAY_PAGE": str(folder / "web"),
                 "GATEWAY_CERTIFICATES": str(folder / "certificates"),
             }
@@ -115,13 +118,13 @@ def is_listening(address: str) -> bool:
         return client.connect_ex((host, int(port))) == 0
 
 
-def start(folder: Path, config: Path | None = None, *options: str) -> Service:
-    """Start scripts/serve and return when it is ready."""
+def start(folder: Path, config: Path | None = None, *options: str, within: tuple[str, ...] = ()) -> Service:
+    """Start scripts/serve, by another program if one is given, and return when it is ready."""
     config = config or write_config(folder)
     printed, ready = folder / "printed", folder / "ready"
     with printed.open("w") as stdout:
         process = subprocess.Popen(
-            [ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready, *options],
+            [*within, ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready, *options],
             env=os.environ | {"LOG_LOCATION": str(folder)},
             stdout=stdout,
             start_new_session=True,
