@@ -1,7 +1,9 @@
 """Read the digit in each picture file, and in those of folders, with the running service."""
 
 import argparse
+import re
 import sys
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +26,9 @@ UNREAD_SUFFIXES = (".svg", ".pdf", ".jxl", ".psd", ".ico", ".tga", ".ppm", ".dng
 REQUESTS = 6
 FILES, FILE_BYTES = 64, 2_000_000
 
+# Which of how many shares of the pictures: (0, 1) is all of them.
+Shard = tuple[int, int]
+
 
 def main() -> int:
     """Return 0 if every picture was read, 1 if one was not or the service does not answer."""
@@ -35,13 +40,21 @@ def main() -> int:
         metavar="FILE",
         help="write the answers to this .csv, .jsonl or .parquet; files that are already in it are skipped",
     )
+    parser.add_argument(
+        "--shard",
+        type=parse_shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="read only the share I, from 0 to N-1, of N: on N machines, each with an --output of its own, "
+        "every file is read once",
+    )
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     options = parser.parse_args()
     if options.output and options.output.suffix not in TABLE_SUFFIXES:
         parser.error(f"{options.output} must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
     try:
         client = Client(read_config(), options.url)
-        files = find_pictures(options.paths)
+        files = find_pictures(options.paths, options.shard)
         failures = write_table(options.output, files, client) if options.output else print_rows(files, client)
     except OperatorError as error:
         print(error, file=sys.stderr)
@@ -49,8 +62,16 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def find_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Return the files, and the pictures in the folders, sorted; report how many other files these hold.
+def parse_shard(text: str) -> Shard:
+    """Return the numbers of I/N. Raises argparse.ArgumentTypeError."""
+    numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not numbers or int(numbers[1]) >= int(numbers[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} must be I/N with I from 0 to N-1: 0/8 is the first of 8 shares.")
+    return int(numbers[1]), int(numbers[2])
+
+
+def find_pictures(paths: Iterable[Path], shard: Shard) -> list[Path]:
+    """Return a share of the files, and of the pictures in the folders, sorted; report how many other files these hold.
 
     Raises OperatorError for a folder without a picture.
     """
@@ -58,18 +79,25 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     left_out = 0
     for path in paths:
         if not path.is_dir():
-            pictures.append(path)
+            if is_in_shard(Path(path.name), shard):
+                pictures.append(path)
             continue
-        files = sorted(each for each in path.rglob("*") if each.is_file())
+        files = [each for each in path.rglob("*") if each.is_file()]
         found = [each for each in files if each.suffix.lower() in SUFFIXES + UNREAD_SUFFIXES]
         if not found:
             raise OperatorError(f"{path} holds no picture: name another folder, or the files themselves.")
-        pictures += found
+        pictures += sorted(each for each in found if is_in_shard(each.relative_to(path), shard))
         left_out += len(files) - len(found)
     if left_out:
         named = "1 file that is no picture was" if left_out == 1 else f"{left_out} files that are no pictures were"
         print(f"{named} left out.", file=sys.stderr)
     return pictures
+
+
+def is_in_shard(relative: Path, shard: Shard) -> bool:
+    """Return whether a share has the file with this path in the named folder: neither its place nor others matter."""
+    index, count = shard
+    return zlib.crc32(bytes(relative)) % count == index
 
 
 def print_rows(files: list[Path], client: Client) -> int:

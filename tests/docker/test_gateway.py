@@ -296,6 +296,25 @@ def test_our_client_takes_its_rate_limit_for_a_busy_service(gateway: Gateway, se
     poll(is_rate_limited)
 
 
+def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: Path) -> None:
+    # Each is large enough for a request of its own, which the gateway refuses while it is being sent.
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(EXAMPLES[5].read_bytes() + bytes(1_900_000))
+    printed, refusal = (
+        gateway.folder / "printed",
+        '"path": "/predictions/mnist", "protocol": "HTTP/1.1", "status": 429,',
+    )
+    before = printed.read_text().count(refusal)
+    command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path, "--url", gateway.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bulk:
+        while printed.read_text().count(refusal) == before:
+            assert bulk.poll() is None, "it ended before the gateway refused it"
+            while ask(gateway, "GET /icon.svg").status != 429:
+                pass
+        digits = [line.split(": ")[1][0] for line in bulk.communicate(timeout=120)[0].splitlines()]
+    assert (bulk.returncode, digits) == (0, ["5"] * 40)
+
+
 def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
     head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: digits\r\nContent-Length: 9\r\n\r\n".encode()
     with ExitStack() as stack:

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -11,8 +13,9 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from operate import predict
 from operate.config import ROOT
-from tests.services import EXAMPLES, Service
+from tests.services import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
 
@@ -138,3 +141,108 @@ def test_a_folder_without_a_picture_is_an_error(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path} holds no picture: name another folder, or the files themselves.\n"
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    """A folder of 305 empty pictures: nested, some of equal names, and of names in several alphabets and in none."""
+    folder = tmp_path / "names"
+    others = [b"\xc3\xa9t\xc3\xa9.png", b"e\xcc\x81te\xcc\x81.png", "七.webp".encode(), b"caf\xe9.jpg", b"a b\n.gif"]
+    for name in [f"{sub}{number:02}.png" for sub in ("", "a/", "a/b/") for number in range(100)] + others:
+        path = folder / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def shares(folder: Path, count: int) -> list[set[Path]]:
+    """Return the pictures of each share, relative to the folder."""
+    found = [predict.find_pictures([folder], (index, count)) for index in range(count)]
+    assert all(share == sorted(share) for share in found)
+    return [{path.relative_to(folder) for path in share} for share in found]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 100])
+def test_the_shares_are_the_whole_once_each(count: int, names: Path) -> None:
+    files = [EXAMPLES[7], names / "none.png"]
+    whole = predict.find_pictures([names, *files], (0, 1))
+    assert len(whole) == 307
+    found = [predict.find_pictures([names, *files], (index, count)) for index in range(count)]
+    assert sorted(path for share in found for path in share) == sorted(whole)
+    assert max(map(len, found)) < 3 * len(whole) / count + 10
+
+
+def test_the_shares_stay_when_the_folder_is_moved(names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shares(names, 4)
+    moved = names.rename(tmp_path / "elsewhere")
+    assert shares(moved, 4) == before
+    monkeypatch.chdir(moved)
+    assert shares(Path(), 4) == before
+    assert shares(Path("../elsewhere/"), 4) == before
+
+
+def test_a_file_that_is_added_changes_only_its_own_share(names: Path) -> None:
+    before = shares(names, 4)
+    (names / "a" / "added.png").touch()
+    changes = [new ^ old for new, old in zip(shares(names, 4), before, strict=True) if new != old]
+    assert changes == [{Path("a/added.png")}]
+
+
+@pytest.mark.parametrize(
+    "shard", ["8/8", "-1/8", "0/0", "1", "/", "", "a/b", "0/1/2", "0.5/2", " 0/2", "0/-2", "\u0660/\u0662"]
+)
+def test_a_share_that_is_none_is_refused(
+    shard: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["predict", "examples", f"--shard={shard}"])
+    with pytest.raises(SystemExit) as ended:
+        predict.main()
+    assert ended.value.code == 2
+    sentence = f"argument --shard: {shard!r} must be I/N with I from 0 to N-1: 0/8 is the first of 8 shares.\n"
+    assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_three_runs_share_a_folder_and_one_that_was_killed_continues(tmp_path: Path, service: Service) -> None:
+    # Large files and long names: many requests, and lines that are soon written.
+    pictures = tmp_path / "pictures" / ("long" * 40)
+    for digit in (1, 5, 6):
+        (pictures / str(digit)).mkdir(parents=True)
+        for number in range(200):
+            padded = EXAMPLES[digit].read_bytes() + bytes(200_000)
+            (pictures / str(digit) / f"{number:03}.png").write_bytes(padded)
+    sizes = [len(predict.find_pictures([pictures], (index, 3))) for index in range(3)]
+    tables = [tmp_path / f"answers-{index}.csv" for index in range(3)]
+    arguments: list[list[str | Path]] = [
+        [pictures, "--shard", f"{index}/3", "--output", table] for index, table in enumerate(tables)
+    ]
+
+    command: list[str | Path] = [ROOT / "scripts" / "predict", "--url", service.config.inference, *arguments[1]]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    poll(lambda: tables[1].exists() and tables[1].stat().st_size > 0)
+    killed.kill()
+    killed.wait()
+    # Without the head, and the last line, which may be unfinished.
+    finished = tables[1].read_bytes().count(b"\n") - 1
+    assert 0 < finished < sizes[1]
+
+    for index, new in enumerate((sizes[0], sizes[1] - finished, sizes[2])):
+        done = run(service, *arguments[index])
+        assert done.returncode == 0, done.stderr
+        assert f"{tables[index]}: {new} new of {sizes[index]} files, 0 not read." in done.stderr
+
+    join = "awk 'FNR > 1 || NR == 1' answers-*.csv > answers.csv"
+    assert join in (ROOT / "docs" / "operations.md").read_text()
+    subprocess.run(join, shell=True, check=True, cwd=tmp_path)  # noqa: S602
+    rows = rows_of(tmp_path / "answers.csv")
+    assert sorted(str(row["file"]) for row in rows) == sorted(map(str, pictures.rglob("*.*")))
+    assert all(row["digit"] == Path(str(row["file"])).parent.name for row in rows)
+
+
+@pytest.mark.parametrize(("kind", "content"), [("csv", "file,digit,confidence,certain,error\n"), ("jsonl", "")])
+def test_a_share_without_a_picture_is_an_empty_table(kind: str, content: str, tmp_path: Path, service: Service) -> None:
+    empty = next(index for index in range(2) if not predict.find_pictures([EXAMPLES[7]], (index, 2)))
+    output = tmp_path / f"answers.{kind}"
+    done = run(service, EXAMPLES[7], "--shard", f"{empty}/2", "--output", output)
+    assert done.returncode == 0
+    assert "0 new of 0 files, 0 not read." in done.stderr
+    assert output.read_text() == content
