@@ -1,7 +1,6 @@
 """Behind the gateway, services die, hang, leave, come, and are cut off, and no request is lost or answered wrongly."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -43,9 +42,7 @@ class Phases:
         done = self.counts["right"] + answers
         poll(lambda: self.counts["right"] >= done, 60)
         came = self.counts - before
-        print(
-            f"{name:45} sent {came.total():6}  right {came['right']:6}  other {dict(came - Counter(right=came['right']))}"
-        )
+        print(f"{name:50} sent {came.total():6}  right {came['right']:6}")
         errors = [line for line in (self.gateway.folder / "printed").read_text().splitlines() if "[error]" in line]
         assert set(came) == {"right"}, "\n".join([name, str(came), *errors[-30:]])
 
@@ -139,24 +136,23 @@ def test_nothing_is_lost_while_one_of_two_hosts_is_cut_off(tmp_path: Path) -> No
             folder = tmp_path / address
             folder.mkdir()
             config = write_config(folder)
-            config.write_text(
-                re.sub(r"(inference_address=http://)127\.0\.0\.1", rf"\g<1>{address}", config.read_text())
-            )
+            text = config.read_text()
+            config.write_text(text.replace("inference_address=http://127.0.0.1", f"inference_address=http://{address}"))
             services.append(start(folder, config, within=("ip", "netns", "exec", f"fleet{number}")))
         gateway = stack.enter_context(run_gateway(*(each.config.inference for each in services), **SETTINGS))
         fleet = Phases(stack.enter_context(load(gateway.address + "/predictions/mnist", CLIENTS)), gateway)
         with fleet.phase("two hosts"):
             pass
         with fleet.phase("one cut off for 12 s"):
-            run_ip("link", "set", "fleet1", "down")
+            run_ip("-n", "fleet1", "link", "set", "eth0", "down")
             time.sleep(12)
-            run_ip("link", "set", "fleet1", "up")
+            run_ip("-n", "fleet1", "link", "set", "eth0", "up")
         with fleet.phase("the other cut off, once the first is asked again"):
             time.sleep(12)
-            run_ip("link", "set", "fleet2", "down")
+            run_ip("-n", "fleet2", "link", "set", "eth0", "down")
             assert requests.post(services[0].predictions, data=SEVEN, timeout=10).json()["digit"] == 7
             time.sleep(5)
-            run_ip("link", "set", "fleet2", "up")
+            run_ip("-n", "fleet2", "link", "set", "eth0", "up")
             time.sleep(12)
         for each in services:
             stop(each)
