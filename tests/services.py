@@ -66,7 +66,9 @@ def read_gateway_settings() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def run_gateway(*services: str, certificates: Path | None = None, **settings: str) -> Iterator[Gateway]:
+def run_gateway(
+    *services: str, certificates: Path | None = None, settings: dict[str, str] | None = None
+) -> Iterator[Gateway]:
     """Run nginx as its image does, with the shipped configuration and no rights, in front of services.
 
     Of the settings in docker/Dockerfile, only those that say where something is are others.
@@ -78,7 +80,7 @@ def run_gateway(*services: str, certificates: Path | None = None, **settings: st
         folder = Path(name)
         values = (
             shipped
-            | settings
+            | (settings or {})
             | {
                 "GATEWAY_HTTP": address,
                 "GATEWAY_SERVERS": " ".join(
@@ -94,21 +96,27 @@ def run_gateway(*services: str, certificates: Path | None = None, **settings: st
         if certificates:
             shutil.copytree(certificates, folder / "certificates")
         fill_templates(values, folder)
-        command = [NGINX, "-p", name, "-c", f"{name}/nginx.conf", "-e", "stderr"]
-        with (folder / "printed").open("wb") as printed:
-            user = None
-            if os.geteuid() == 0:
-                user = NOBODY
-                for path in (folder, *folder.rglob("*")):
-                    os.chown(path, NOBODY, NOBODY)
-            process = subprocess.Popen(command, stdout=printed, stderr=printed, user=user, group=user)
+        gateway = Gateway(start_nginx(folder), f"http://{address}", folder)
         try:
-            poll(lambda: is_listening(address) or process.poll() is not None)
-            assert process.poll() is None, (folder / "printed").read_text()
-            yield Gateway(process, f"http://{address}", folder)
+            poll(lambda: is_listening(address) or gateway.process.poll() is not None)
+            assert gateway.process.poll() is None, (folder / "printed").read_text()
+            yield gateway
         finally:
-            process.send_signal(signal.SIGQUIT)
-            assert process.wait(60) == 0
+            gateway.process.send_signal(signal.SIGQUIT)
+            assert gateway.process.wait(60) == 0
+
+
+def start_nginx(folder: Path) -> "subprocess.Popen[bytes]":
+    """Start nginx with a configuration in a folder; what it prints is appended to a file there."""
+    assert NGINX
+    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+    with (folder / "printed").open("ab") as printed:
+        user = None
+        if os.geteuid() == 0:
+            user = NOBODY
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        return subprocess.Popen(command, stdout=printed, stderr=printed, user=user, group=user)
 
 
 def is_listening(address: str) -> bool:

@@ -426,7 +426,7 @@ def test_tls_is_switched_on(service: Service, tmp_path: Path) -> None:
     shipped: dict[str, Any] = yaml.safe_load((ROOT / "docker" / "tls.yaml").read_text())["services"]["gateway"]
     origin = f"https://localhost:{port}"
     settings = shipped["environment"] | {"GATEWAY_HTTPS": f"127.0.0.1:{port}", "GATEWAY_ORIGIN": origin}
-    with run_gateway(service.config.inference, certificates=folder, **settings) as gateway:
+    with run_gateway(service.config.inference, certificates=folder, settings=settings) as gateway:
         sent = requests.get(gateway.address + "/page.js?a=b", allow_redirects=False, timeout=30)
         assert (sent.status_code, sent.headers["Location"]) == (308, origin + "/page.js?a=b")
         assert "Strict-Transport-Security" not in sent.headers

@@ -128,7 +128,7 @@ def test_images_and_users_are_those_that_scripts_image_builds() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
     for pod in PODS.values():
-        name, tag = re.fullmatch(r"digits-(\w+):(.+)", pod["containers"][0]["image"]).groups()
+        name, _, tag = pod["containers"][0]["image"].removeprefix("digits-").partition(":")
         assert tag == version
         stage = dockerfile.split(f" AS {name}\n")[1].split("\nFROM ")[0]
         user = pod["securityContext"]
@@ -179,7 +179,7 @@ def test_every_pod_has_time_to_answer_what_it_accepted() -> None:
     pause_s = GATEWAY["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     settings = (ROOT / "docker" / "gateway" / "proxy.conf.template").read_text()
     # The last try may begin just before this.
-    retries_s = int(re.search(r"proxy_next_upstream_timeout (\d+)s", settings)[1])
+    (retries_s,) = map(int, re.findall(r"proxy_next_upstream_timeout (\d+)s", settings))
     timeout_s = int(read_environment(GATEWAY)["GATEWAY_TIMEOUT"].removesuffix("s"))
     assert GATEWAY["terminationGracePeriodSeconds"] >= pause_s + retries_s + timeout_s
 
