@@ -221,8 +221,8 @@ class Cluster:
             return False
 
     def remove(self, pod: str) -> None:
-        """End a pod as Kubernetes does."""
-        self.podman("pod", "stop", "--time", "60", pod)
+        """End a pod as Kubernetes does: podman alone would take its network away first."""
+        self.podman("stop", "--time", "60", f"{pod}-service")
         self.podman("pod", "rm", pod)
 
 

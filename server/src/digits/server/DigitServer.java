@@ -60,6 +60,7 @@ public final class DigitServer extends ModelServer {
     private static final long SHUTDOWN_DELAY_MS = TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
+    private String models;
     private ChannelFuture inferencePort;
     private volatile DrainingWorkLoadManager workers;
 
@@ -114,7 +115,7 @@ public final class DigitServer extends ModelServer {
     }
 
     /**
-     * Starts the ports, and then the models of the configuration.
+     * Starts the models of the configuration, and the ports.
      *
      * <p>Unlike TorchServe's own, this fails if a model cannot be registered.
      */
@@ -122,13 +123,22 @@ public final class DigitServer extends ModelServer {
     public List<ChannelFuture> startRESTserver()
             throws InterruptedException, IOException, GeneralSecurityException, InvalidSnapshotException {
         ConfigManager config = ConfigManager.getInstance();
-        String models = config.getLoadModels();
+        models = config.getLoadModels();
         if (models == null || !models.matches("[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*")) {
             throw new IOException("load_models of the configuration must be NAME=FILE.mar, several with commas.");
         }
         config.setProperty("load_models", "");
         List<ChannelFuture> ports = super.startRESTserver();
         config.setProperty("load_models", models);
+        repeat(workers::recordGauges);
+        repeat(this::checkWorkers);
+        // TorchServe waits for the first one's end, and then ends all: the port that is closed last.
+        List<ChannelFuture> lastFirst = new ArrayList<>(ports);
+        Collections.reverse(lastFirst);
+        return lastFirst;
+    }
+
+    private void startModels(ConfigManager config) throws InterruptedException, IOException {
         workers = new DrainingWorkLoadManager(config);
         ModelManager.init(config, workers);
         SnapshotManager.init(config);
@@ -140,12 +150,6 @@ public final class DigitServer extends ModelServer {
         } catch (ModelException | DownloadArchiveException | WorkerInitializationException e) {
             throw new IOException(e.getMessage(), e);
         }
-        repeat(workers::recordGauges);
-        repeat(this::checkWorkers);
-        // TorchServe waits for the first one's end, and then ends all: the port that is closed last.
-        List<ChannelFuture> lastFirst = new ArrayList<>(ports);
-        Collections.reverse(lastFirst);
-        return lastFirst;
     }
 
     private static void load(ConfigManager config, String name, String file)
@@ -195,13 +199,20 @@ public final class DigitServer extends ModelServer {
         }
     }
 
-    /** Opens a port; that of the management API has threads of its own, since it waits for workers. */
+    /**
+     * Opens a port; that of the management API has threads of its own, since it waits for workers.
+     *
+     * <p>The inference port, which is the first, opens once there are models: before, it would not know them.
+     */
     @Override
     public ChannelFuture initializeServer(
             Connector connector, EventLoopGroup serverGroup, EventLoopGroup workerGroup, ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
         EventLoopGroup threads =
                 type == ConnectorType.MANAGEMENT_CONNECTOR ? Connector.newEventLoopGroup(2) : workerGroup;
+        if (type == ConnectorType.INFERENCE_CONNECTOR) {
+            startModels(ConfigManager.getInstance());
+        }
         ChannelFuture closed = super.initializeServer(connector, serverGroup, threads, type);
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
             closed.channel().pipeline().addFirst(ConnectionAcceptor.forInference(connections));
