@@ -29,7 +29,9 @@ RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RULE_TESTS = yaml.safe_load((SHIPPED / "alerts.test.yml").read_text())["tests"]
 QUERIES = {f"{panel.title}: {legend}": query for panel in read_panels() for query, legend in panel.queries}
-EXPRESSIONS = [*QUERIES.values(), *(rule["expr"] for rule in RULES)]
+ADAPTER = ROOT / "docker" / "kubernetes" / "production" / "adapter-values.yaml"
+SCALED_BY = [rule["seriesQuery"] for rule in yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]]
+EXPRESSIONS = [*QUERIES.values(), *(rule["expr"] for rule in RULES), *SCALED_BY]
 # What a service of a few seconds cannot show.
 EMPTY = {
     "Alerts over time: {{alertname}}": "no alert is pending",
