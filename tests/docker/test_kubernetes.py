@@ -35,6 +35,8 @@ OBJECTS = [
     for path in sorted(KUBERNETES.rglob("*.yaml"))
     if path.name != "kustomization.yaml"
     for each in read(path)
+    # Not the values of a Helm chart.
+    if "kind" in each
 ]
 
 
