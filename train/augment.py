@@ -13,7 +13,7 @@ from torch.nn import functional
 from digit_pixels import SIDE_PX
 
 # This share of a batch, the first pictures in it, stays within what MNIST's writers might have written, uncorrupted.
-MILD_SHARE = 0.5
+MILD_SHARE = 0.6
 # This share of the others stays within how people write; the rest is turned, sheared, scaled and shifted further.
 # Where a constant has two values, the second is that of the rest.
 TAME_SHARE = 0.8
@@ -35,7 +35,11 @@ LEAST_INK = 80.0
 
 
 def augment(
-    pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str] = frozenset()
+    pixels: Tensor,
+    digits: Tensor,
+    generator: torch.Generator,
+    without: frozenset[str] = frozenset(),
+    mild_share: float = MILD_SHARE,
 ) -> Tensor:
     """Return (B, 1, 28, 28) uint8 pixels of (B,) int64 digits as varied ink.
 
@@ -44,8 +48,9 @@ def augment(
     ink = pixels.float()
     if "styles" not in without:
         ink = restyle(ink, digits, generator)
-    mild = round(MILD_SHARE * len(ink))
-    ink = torch.cat([bend(ink[:mild], generator, without, mild=True), bend(ink[mild:], generator, without)])
+    mild = round(mild_share * len(ink))
+    parts = [(ink[:mild], True), (ink[mild:], False)]
+    ink = torch.cat([bend(part, generator, without, is_mild) for part, is_mild in parts if len(part)])
     if "strokes" not in without:
         ink = vary_strokes(ink, generator)
     if "corruptions" not in without:

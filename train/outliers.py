@@ -1,4 +1,4 @@
-"""Outliers: shapes that are not one digit, made of digits and random lines, which teach the net to doubt."""
+"""Outliers: shapes that are not one digit, made of digits, lines and blocks, which teach the net to doubt."""
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from train.augment import draw, field, to_grid, uniform
 MIRROR = (2, 3, 4, 5, 6, 7, 9)
 TURN = (3, 4, 7)
 QUARTER_TURN = (2, 3, 4, 5, 7)
+# The fewest and the most strokes of a scribble.
+STROKES = (2, 9)
+# This share of solid shapes is dark on a bright ground.
+NEGATIVE_SHARE = 0.3
 
 
 def make_outliers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,13 +73,13 @@ def turned(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def scribbles(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw two to six random strokes, each a quadratic curve or a straight line."""
+    """Draw a few random strokes, each a quadratic curve or a straight line."""
     count = len(ink)
     made = torch.zeros_like(ink)
-    strokes = torch.randint(2, 7, (count, 1, 1, 1), generator=generator, device=ink.device)
+    strokes = torch.randint(STROKES[0], STROKES[1] + 1, (count, 1, 1, 1), generator=generator, device=ink.device)
     width = uniform(1.5, 4.0, (count,), ink, generator)
     start = uniform(4, 24, (count, 2, 1), ink, generator)
-    for number in range(6):
+    for number in range(STROKES[1]):
         ends = uniform(4, 24, (count, 2, 2), ink, generator)
         # Three strokes in four start where the last one ended.
         continues = uniform(0, 1, (count, 1, 1), ink, generator) < 0.75
@@ -110,5 +114,27 @@ def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
     return made.clamp(0, 1) * 255 * inside
 
 
+def solids(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill one to three blocks that widen or taper, half of the time mirrored: the silhouette of a thing."""
+    count = len(ink)
+    y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
+
+    def number(low: float, high: float) -> Tensor:
+        return uniform(low, high, (count, 1, 1, 1), ink, generator)
+
+    made = torch.zeros_like(ink)
+    for block in range(3):
+        tall = number(3, 13)
+        down = (y - number(-6, 6)) / tall
+        wide = number(3.5, 10) + down * number(-3, 3)
+        inside = torch.minimum((1 - down.abs()) * tall, wide - (x - number(-5, 5)).abs())
+        drawn = (inside + 0.5).clamp(0, 1)
+        made = torch.maximum(made, drawn if block == 0 else torch.where(number(0, 1) < 0.5, drawn, 0.0))
+    made = torch.where(number(0, 1) < 0.5, torch.maximum(made, made.flip(3)), made)
+    texture = torch.where(number(0, 1) < 0.5, field(5, ink, generator), field(12, ink, generator)).abs()
+    shaded = made * (1 - number(0, 0.9) * texture).clamp(0, 1) * 255
+    return torch.where(number(0, 1) < NEGATIVE_SHARE, 255 - shaded, shaded)
+
+
 # Each is as likely as it is listed often.
-KINDS = (pairs, pairs, halves, halves, turned, turned, turned, scribbles, scribbles, scribbles, fill, blobs)
+KINDS = (pairs, halves, solids) * 2 + (turned,) * 3 + (scribbles,) * 5 + (fill, blobs)

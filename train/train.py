@@ -16,7 +16,7 @@ from tqdm import tqdm
 from digit_net import DigitNet
 from digit_weights import WEIGHTS
 from train.accuracy import accuracy
-from train.augment import augment, bend, corrupt
+from train.augment import MILD_SHARE, augment, bend, corrupt
 from train.device import has_bfloat16
 from train.found import find_in_thumbnails, find_on_pages
 from train.hands import read_hands
@@ -27,9 +27,11 @@ from train.outliers import make_outliers
 from train.pages import NOT_ONE_DIGIT
 from train.weights import may_write, write
 
-EPOCHS = 40
+EPOCHS = 150
 QUICK_EPOCHS = 7
 BATCH = 256
+# Batches that a GPU makes at once: each takes it hundreds of steps too small to keep it busy.
+GPU_BATCHES = 32
 # Processes that make pages beside the one that reads them.
 WORKERS = 1
 PEAK_LEARNING_RATE = 3e-3
@@ -37,7 +39,9 @@ WEIGHT_DECAY = 0.05
 # The moving average of the weights: in runs of fewer than 2,500 steps it reaches back over this share of them.
 EMA_DECAY = 0.999
 EMA_SHARE = 0.4
-OUTLIER_SHARE = 0.08
+OUTLIER_SHARE = 0.15
+# In this share of the epochs, the last ones, more of each batch is varied mildly only.
+LAST_EPOCHS, LAST_MILD_SHARE = 0.2, 0.8
 INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
 # Beside MNIST: digits found on pages, and in thumbnails.
 PAGES, THUMBNAILS = 16_000, 6_000
@@ -68,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
-    # Another seed than InkNet's, whose pages DigitNet would get again.
-    parser = make_parser("scripts/train", __doc__, seed=1, weights=WEIGHTS)
+    parser = make_parser("scripts/train", __doc__, seed=0, weights=WEIGHTS)
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
     limited = f"only the first N pictures of each set ({BATCH} or more)"
     parser.add_argument("--limit", metavar="N", type=positive, help=limited)
@@ -99,6 +102,7 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
     net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
     batches = len(pixels) // BATCH
+    at_once = GPU_BATCHES if device.type == "cuda" else 1
     steps = epochs * batches
     decay = min(EMA_DECAY, 1 - 1 / (1 + EMA_SHARE * steps))
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
@@ -109,24 +113,26 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     with tqdm(total=steps, unit="batch", disable=None) as bar:
         for epoch in range(1, epochs + 1):
             epoch_loss = torch.zeros((), device=device)
+            mild_share = MILD_SHARE if epoch <= (1 - LAST_EPOCHS) * epochs else LAST_MILD_SHARE
             order = torch.randperm(len(pixels), generator=generator, device=device)
-            for indices in order[: batches * BATCH].view(batches, BATCH):
-                varied, targets = make_batch(pixels[indices], digits[indices], generator, without)
-                with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-                    logits = net(varied)
-                loss = cross_entropy(logits.float(), targets)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                average.update_parameters(net)
-                epoch_loss += loss.detach() / batches
-                bar.update()
+            for indices in order[: batches * BATCH].split(at_once * BATCH):
+                made = make_batches(pixels[indices], digits[indices], generator, without, mild_share)
+                for varied, targets in made:
+                    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+                        logits = net(varied)
+                    loss = cross_entropy(logits.float(), targets)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    average.update_parameters(net)
+                    epoch_loss += loss.detach() / batches
+                    bar.update()
             share = f"{accuracy(fold(smooth), held_pixels, held_digits.cpu()):.2%}"
             bar.set_postfix(loss=f"{epoch_loss.item():.3f}", accuracy=share)
             bar.write(f"epoch {epoch}/{epochs}: loss {epoch_loss.item():.3f}, validation accuracy {share}")
     trained = fold(smooth)
-    calibrate(trained, held_pixels, held_digits)
+    calibrate(trained, augment(held_pixels, held_digits, generator, without, mild_share=1.0), held_digits)
     return trained
 
 
@@ -144,8 +150,21 @@ def gather(
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
+def make_batches(
+    pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str], mild_share: float
+) -> list[tuple[Tensor, Tensor]]:
+    """Return (n * 256, 1, 28, 28) uint8 pixels of digits (n * 256,) as n batches, alike in what they are made of."""
+    ink, targets = make_batch(pixels, digits, generator, without, mild_share)
+    count = len(pixels) // BATCH
+    return [(ink[first::count], targets[first::count]) for first in range(count)]
+
+
 def make_batch(
-    pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str]
+    pixels: Tensor,
+    digits: Tensor,
+    generator: torch.Generator,
+    without: frozenset[str],
+    mild_share: float = MILD_SHARE,
 ) -> tuple[Tensor, Tensor]:
     """Return (B, 1, 28, 28) uint8 pixels of (B,) digits as varied ink 0..255, with (B, 10) target probabilities.
 
@@ -154,7 +173,7 @@ def make_batch(
     count = 0 if "outliers" in without else int(OUTLIER_SHARE * len(pixels))
     targets = one_hot(digits.clamp(min=0), 10).float()
     targets[digits == NOT_ONE_DIGIT] = 0.1
-    ink = augment(pixels[count:], digits[count:], generator, without)
+    ink = augment(pixels[count:], digits[count:], generator, without, mild_share)
     if count:
         targets[:count] = 0.1
         outliers = make_outliers(bend(pixels[:count].float(), generator), digits[:count], generator)
@@ -166,8 +185,8 @@ def make_batch(
 def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
     """Divide the net's logits by the temperature with the least loss on held-out pictures (Guo et al. 2017).
 
-    pixels are (N, 1, 28, 28) uint8 of digits (N,). The temperature, 0.5 to 2, becomes part of the last layer's weights,
-    so that softmax alone gives calibrated probabilities.
+    pixels are (N, 1, 28, 28) 0..255 of digits (N,). The temperature, 0.5 to 2, becomes part of the last layer's
+    weights, so that softmax alone gives calibrated probabilities.
     """
     logits = torch.cat([net(batch) for batch in pixels.split(BATCH)])
     temperatures = torch.logspace(-1, 1, 401, base=2).tolist()

@@ -97,7 +97,8 @@ def test_a_picture_gets_the_same_answer_alone_and_in_a_batch(loaded: Service) ->
     rows = [{"body": path.read_bytes()} for path in EXAMPLES.values()]
     for (_, alone), (_, together) in zip((ask(loaded, row)[0] for row in rows), ask(loaded, *rows), strict=True):
         assert alone["digit"] == together["digit"]
-        assert alone["probabilities"] == pytest.approx(together["probabilities"], abs=1e-5)
+        # Kernels for other sizes of a batch add in another order, where the processor has it in bfloat16.
+        assert alone["probabilities"] == pytest.approx(together["probabilities"], abs=1e-3)
 
 
 @pytest.mark.parametrize("row", [{"body": GOOD}, {"body": bytearray(GOOD)}, {"data": GOOD}, {"any näme": GOOD}])

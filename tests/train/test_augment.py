@@ -24,6 +24,7 @@ from tests.train.shapes import (
 )
 from train.augment import (
     CORRUPTIONS,
+    MILD_SHARE,
     add_foot,
     add_noise,
     add_upstroke,
@@ -215,13 +216,14 @@ def test_some_pictures_are_corrupted_and_none_vanishes() -> None:
     assert 40 < brightest.min() < 200
 
 
-def test_only_half_of_a_batch_is_corrupted() -> None:
+@pytest.mark.parametrize("share", [MILD_SHARE, 0.8, 1.0])
+def test_pictures_that_are_varied_mildly_are_not_corrupted(share: float) -> None:
     before = copies(ONE)
-    after = augment(before.byte(), torch.ones(len(before)), seeded(), ALL - {"corruptions"})
+    after = augment(before.byte(), torch.ones(len(before)), seeded(), ALL - {"corruptions"}, share)
     changed = ((after - before).abs() > 0.1).any(3).any(2)[:, 0]
-    half = len(before) // 2
-    assert not changed[:half].any()
-    assert changed[half:].double().mean() > 0.5
+    mild = round(share * len(before))
+    assert not changed[:mild].any()
+    assert mild == len(before) or changed[mild:].double().mean() > 0.5
 
 
 def test_without_every_ingredient_pictures_stay_as_they_are() -> None:

@@ -20,6 +20,7 @@ from train.outliers import (
     make_outliers,
     pairs,
     scribbles,
+    solids,
     turned,
 )
 
@@ -104,7 +105,7 @@ def test_a_digit_that_stays_one_is_not_only_turned(training: tuple[Tensor, Tenso
         assert ((made - way).abs().amax((1, 2, 3)) > 50).all()
 
 
-@pytest.mark.parametrize(("kind", "least", "most"), [(scribbles, 0.03, 0.5), (blobs, 0.0, 0.7)])
+@pytest.mark.parametrize(("kind", "least", "most"), [(scribbles, 0.03, 0.6), (blobs, 0.0, 0.7)])
 def test_scribbles_and_blobs_have_nothing_of_a_digit(kind: Kind, least: float, most: float) -> None:
     digits = torch.zeros(len(copies(ZERO)))
     made = kind(copies(ZERO), digits, seeded())
@@ -120,6 +121,19 @@ def test_blobs_are_grainy_or_wide_and_scribbles_are_strokes() -> None:
     parts = [count_parts(kind(copies(BLANK), digits, seeded()) > 60) for kind in (scribbles, blobs)]
     assert np.mean([count <= 2 for count in parts[0]]) > 0.9
     assert np.mean([count >= 3 for count in parts[1]]) > 0.3
+
+
+def test_solids_are_blocks_without_a_digit_and_some_are_negatives() -> None:
+    digits = torch.zeros(len(copies(ZERO)))
+    made = solids(copies(ZERO), digits, seeded())
+    assert torch.equal(made, solids(copies(BLANK), digits, seeded()))
+    border = torch.cat([made[:, 0, 0], made[:, 0, -1]], 1).median(1).values
+    negative = border > 200
+    assert 0.2 < negative.double().mean() < 0.4
+    inked = torch.where(negative[:, None, None, None], 255 - made, made) > 20
+    assert inked.double().mean((1, 2, 3)).min() > 0.03
+    # A block is at least 7 pixels wide where it is widest, more than a pen.
+    assert inked.sum(3).amax((1, 2)).min() > 6
 
 
 def test_filling_closes_a_zero_and_makes_a_blob_of_a_one() -> None:
