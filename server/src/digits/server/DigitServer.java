@@ -57,7 +57,8 @@ public final class DigitServer extends ModelServer {
     private static final int DRAIN_MS = 20_000;
 
     /** Milliseconds from saying that it is not ready until it takes no more connections. */
-    private static final long SHUTDOWN_DELAY_MS = TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
+    private static final long SHUTDOWN_DELAY_MS =
+            TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private String models;
@@ -228,7 +229,7 @@ public final class DigitServer extends ModelServer {
     public void startGRPCServers() {}
 
     /**
-     * Says that it is not ready, later takes no more connections, answers what was asked, and only then ends the workers.
+     * Says that it is not ready, later takes no more connections, answers what was asked, and then ends the workers.
      *
      * <p>Whoever balances over several servers may send requests until it has heard that this one is not ready.
      */
