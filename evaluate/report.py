@@ -1,13 +1,12 @@
 """The tables and sections of the report of an evaluation."""
 
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from digit_record import compute_hash
 from digit_weights import INK_WEIGHTS, WEIGHTS
 from evaluate import figures
 from evaluate.corruptions import Corruption
@@ -90,8 +89,8 @@ def describe(
     return [
         Section(
             "Summary",
-            f"The SHA-256 of DigitNet's weights begins with {digest(WEIGHTS)}, that of InkNet's with "
-            f"{digest(INK_WEIGHTS)}; they ran with OpenVINO {version('openvino')}, on MNIST's "
+            f"The SHA-256 of DigitNet's weights begins with {compute_hash(WEIGHTS)[:16]}, that of InkNet's with "
+            f"{compute_hash(INK_WEIGHTS)[:16]}; they ran with OpenVINO {version('openvino')}, on MNIST's "
             f"test pictures with torch {torch.__version__}. An answer is certain from a confidence "
             f"of {threshold:g}. Intervals are Wilson's. ECE is the expected calibration error in 15 bins of equal "
             "width, without refused pictures. AUROC is how often a picture of MNIST gets more confidence than one that "
@@ -154,11 +153,6 @@ def describe(
             },
         ),
     ]
-
-
-def digest(weights: Path) -> str:
-    """Return the beginning of the SHA-256 of a file."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
 def pool(results: Sequence[Result]) -> figures.Judged:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from digit_graphs import make_digit_graph, make_ink_graph
 from digit_ink import InkEngine
 from digit_pixels import SIDE_PX, Pixels
+from digit_record import check_record
 from digit_view import VIEW_PX
 from digit_weights import INK_WEIGHTS, WEIGHTS, read_weights
 
@@ -60,6 +61,8 @@ def build_engine(threads: int = 1) -> Engine:
 
         return run
 
+    check_record(WEIGHTS)
+    check_record(INK_WEIGHTS)
     read = compile_graph(make_digit_graph(read_weights(WEIGHTS)))
     return in_batches(read, compile_graph(make_ink_graph(read_weights(INK_WEIGHTS))))
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from digit_record import check_record
 from digit_weights import INK_WEIGHTS
 
 
@@ -59,5 +60,6 @@ def conv(inward: int, outward: int, stride: int = 1, dilation: int = 1) -> nn.Co
 def load_ink_net() -> InkNet:
     """Return the net with the shipped weights, in evaluation mode."""
     net = InkNet().eval()
+    check_record(INK_WEIGHTS)
     net.load_state_dict(torch.load(INK_WEIGHTS, weights_only=True))
     return net

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from digit_pixels import PIXEL_MEAN, PIXEL_STD
+from digit_record import check_record
 from digit_weights import WEIGHTS
 
 
@@ -35,5 +36,6 @@ class DigitNet(nn.Module):
 def load_net() -> DigitNet:
     """Return the net with the shipped weights, in evaluation mode."""
     net = DigitNet().eval()
+    check_record(WEIGHTS)
     net.load_state_dict(torch.load(WEIGHTS, weights_only=True))
     return net

@@ -1,7 +1,6 @@
 """Pack both nets, their weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from digit_record import check_record, compute_hash
 from operate.config import ROOT, OperatorError, read_config
 
 WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "digit_ink_net.pt"
@@ -28,11 +28,16 @@ class ArchiveError(OperatorError):
 def build(model_store: Path, model: str) -> Path:
     """Write MODEL.mar into the model store and return its path.
 
-    Raises ArchiveError if the weights are missing or the store cannot be written.
+    Raises ArchiveError if the weights are missing or changed, or the store cannot be written.
     """
     for weights, script in ((WEIGHTS, "train"), (INK_WEIGHTS, "train-ink")):
         if not weights.is_file():
             raise ArchiveError(f"{weights} is missing: restore it with git checkout, or make it with scripts/{script}.")
+        try:
+            check_record(weights)
+        except RuntimeError as problem:
+            sentence = f"{problem} Restore both with git checkout, or make both with scripts/{script} --force."
+            raise ArchiveError(sentence) from problem
     # The net and the handler are passed by options of their own.
     modules = {path for room in ("handler", "model") for path in (ROOT / room).glob("*.py")}
     modules -= {ROOT / "model" / "digit_net.py", ROOT / "handler" / "digit_handler.py"}
@@ -40,7 +45,8 @@ def build(model_store: Path, model: str) -> Path:
     command += ["--model-name", model, "--version", str(read_checkout_version())]
     command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
     command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
-    command += ["--extra-files", ",".join(map(str, [*modules, INK_WEIGHTS]))]
+    records = [weights.with_suffix(".json") for weights in (WEIGHTS, INK_WEIGHTS)]
+    command += ["--extra-files", ",".join(map(str, [*modules, INK_WEIGHTS, *records]))]
     archive = model_store / f"{model}.mar"
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -111,8 +117,7 @@ def main() -> int:
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
-    content = archive.read_bytes()
-    print(f"{archive}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+    print(f"{archive}: {archive.stat().st_size} bytes, sha256 {compute_hash(archive)}")
     return 0
 
 

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
+from digit_record import compute_hash
 from train.device import device_name
 
 
@@ -46,6 +47,7 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
     refused = record[measure] < kept
     target = weights.with_suffix(".worse.pt") if refused else weights
     torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)
+    record["sha256"] = compute_hash(target)
     target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     if refused:
         print(
