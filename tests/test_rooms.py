@@ -74,7 +74,7 @@ def test_no_file_changes_where_modules_come_from() -> None:
 
 def test_scripts_are_short_shell_wrappers() -> None:
     scripts = sorted((ROOT / "scripts").iterdir())
-    assert len(scripts) == 16
+    assert len(scripts) == 17
     for script in scripts:
         assert script.read_text().startswith("#!/bin/sh -e\n"), script
 
