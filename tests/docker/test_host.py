@@ -204,7 +204,7 @@ def test_sigterm_under_load_answers_what_was_accepted(photo: bytes) -> None:
         running.process.terminate()
         assert running.process.wait(60) == 0
         assert time.monotonic() - stopped < STOP_TIMEOUT_S
-        poll(lambda: counts["refused"] == 16)
+        poll(lambda: counts["refused"] >= 16)
         log = [line["status"] for line in running.read_log() if line["path"] == PREDICTIONS]
     assert set(log) == {200}
     assert counts["right"] == len(log)
