@@ -30,8 +30,10 @@ export class Pad {
     canvas.addEventListener("contextmenu", (event) => {
       if (this.drawing !== null) event.preventDefault();
     });
-    // Otherwise iPadOS takes strokes of a Pencil for handwriting (Scribble). Two fingers may zoom.
+    // Otherwise iPadOS takes strokes of a Pencil for handwriting (Scribble).
     canvas.addEventListener("touchmove", preventScribble, { passive: false });
+    window.visualViewport?.addEventListener("resize", () => this.allowZoom());
+    this.allowZoom();
     this.paint();
   }
 
@@ -39,10 +41,15 @@ export class Pad {
     return this.strokes.length === 0;
   }
 
+  /** Let two fingers zoom out where the pad may fill the screen; elsewhere one may draw while the other holds the page. */
+  allowZoom() {
+    this.canvas.style.touchAction = window.visualViewport?.scale > 1 ? "pinch-zoom" : "none";
+  }
+
   start(event) {
     if (event.button !== 0 || !this.mayDraw(event)) return;
     event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
+    this.canvas.focus({ preventScroll: true, focusVisible: false });
     // Of a pointer that drew until now, the page never saw the end.
     this.drawing = event.pointerId;
     this.width = this.canvas.clientWidth;

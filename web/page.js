@@ -115,7 +115,7 @@ function clearPad() {
 async function openCamera() {
   clearPad();
   restart();
-  showNothing();
+  complain("");
   stage("camera", "Fit one digit into the frame");
   element("shoot").focus();
   try {

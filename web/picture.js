@@ -9,10 +9,18 @@ const MAX_SIDE_PX = 1600;
 /** Return the pixels of a picture file, turned as its EXIF data say or as it is stored; null if this browser cannot. */
 export async function decode(picture, isAsStored = false) {
   try {
-    return await createImageBitmap(picture, { imageOrientation: isAsStored ? "none" : "from-image" });
+    return await createImageBitmap(isAsStored ? await hideExif(picture) : picture);
   } catch {
     return null;
   }
+}
+
+/** Return a JPEG file whose EXIF data no browser finds: browsers have no way to leave a picture as it is stored. */
+async function hideExif(picture) {
+  const bytes = new Uint8Array(await picture.arrayBuffer());
+  const start = String.fromCharCode(...bytes.subarray(0, 256)).indexOf("Exif\0\0");
+  if (start >= 0) bytes[start] = 0;
+  return new Blob([bytes], { type: picture.type });
 }
 
 /** Return a canvas with a bitmap on it, scaled so that neither side has more than sidePx pixels. */
