@@ -177,7 +177,9 @@ def paint_bounds(page: Page, canvas: str, test: str) -> tuple[float, float, floa
     """Return left, top, right and bottom of the pixels r, g, b, a of a canvas that pass a test, as shares of it."""
     bounds: list[float] = page.locator(canvas).evaluate(
         """(canvas, test) => {
-            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+            copy.drawImage(canvas, 0, 0);
+            const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
             const bounds = [1, 1, 0, 0];
             for (let index = 0; index < data.length; index += 4) {
                 const [r, g, b, a] = data.subarray(index, index + 4);

@@ -215,7 +215,8 @@ def test_one_sentence_per_stroke_is_read_aloud(device: str, hands: Hands) -> Non
     live = "output, [aria-live], [role=status], [role=alert], [role=log]"
     regions = hands.page.locator(live)
     assert [region.get_attribute("id") for region in regions.all()] == ["message", "status"]
-    assert not hands.page.locator("#status").evaluate("region => region.closest('[hidden]') || region.textContent")
+    for region in regions.all():
+        assert region.evaluate("region => region.checkVisibility() && region.textContent") == ""
     hands.page.evaluate(
         """() => {
             window.said = [];
