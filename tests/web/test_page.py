@@ -74,9 +74,9 @@ def test_a_chosen_picture_is_read(digit: int, page: Page) -> None:
     choose(page, EXAMPLES[digit])
     expect(page.locator("#digit")).to_have_text(str(digit))
     expect(page.locator("#confidence")).to_contain_text("% sure")
-    bars = [bar.bounding_box() or {} for bar in page.locator("#probabilities .bar").all()]
-    assert len(bars) == 10
-    assert max(range(10), key=lambda each: bars[each]["height"]) == digit
+    heights = [bar.evaluate("bar => bar.clientHeight") for bar in page.locator("#probabilities .bar").all()]
+    assert len(heights) == 10
+    assert heights.index(max(heights)) == digit
 
 
 def choose(page: Page, *pictures: Path) -> None:
@@ -177,14 +177,15 @@ def paint_bounds(page: Page, canvas: str, test: str) -> tuple[float, float, floa
     """Return left, top, right and bottom of the pixels r, g, b, a of a canvas that pass a test, as shares of it."""
     bounds: list[float] = page.locator(canvas).evaluate(
         """(canvas, test) => {
-            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+            const { width, height } = canvas;
+            const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
             copy.drawImage(canvas, 0, 0);
-            const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+            const { data } = copy.getImageData(0, 0, width, height);
             const bounds = [1, 1, 0, 0];
             for (let index = 0; index < data.length; index += 4) {
                 const [r, g, b, a] = data.subarray(index, index + 4);
                 if (test === "dark" ? r + g + b > 240 || a < 255 : b < r + 100 || a < 255) continue;
-                const [x, y] = [(index / 4) % canvas.width / canvas.width, Math.floor(index / 4 / canvas.width) / canvas.height];
+                const [x, y] = [(index / 4) % width / width, Math.floor(index / 4 / width) / height];
                 [bounds[0], bounds[1]] = [Math.min(bounds[0], x), Math.min(bounds[1], y)];
                 [bounds[2], bounds[3]] = [Math.max(bounds[2], x), Math.max(bounds[3], y)];
             }
@@ -239,7 +240,7 @@ def test_of_a_picture_that_the_browser_cannot_show_the_ink_is_shown(page: Page, 
 
 
 @both_origins
-@pytest.mark.parametrize("digit", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("digit", [1, 2, 3, 6])
 def test_there_are_examples_to_try(digit: int, page: Page) -> None:
     example = page.locator(f"#examples button:has([src*='/{digit}.'])")
     assert example.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
@@ -454,9 +455,45 @@ def test_the_page_is_accessible(width: int, scheme: Scheme, browser: Browser, or
     expect(page.locator("#result:not(.old)")).to_be_visible()
     assert Axe().run(page).response["violations"] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Draw").click()
     draw(page, [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)], [(0.1, 0.5), (0.9, 0.5)]])
     expect(page.locator("#doubt")).not_to_be_empty()
     assert Axe().run(page).response["violations"] == []
+    page.close()
+
+
+def test_at_400_percent_everything_is_reached_without_sideways_scrolling(browser: Browser, service: Service) -> None:
+    # A window of 1280 x 1024 pixels, enlarged four times.
+    page = browser.new_page(viewport={"width": 320, "height": 256}, device_scale_factor=4)
+    page.goto(service.config.page)
+    draw(page, DIGITS[2])
+    expect(page.locator("#digit")).to_have_text("2")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    # Beside the pad there is room to scroll by touch.
+    box = page.locator("#stage").bounding_box()
+    assert box
+    assert box["height"] <= 256 - 64
+    for name in ("Undo", "Clear", "Picture", "Example: white on black"):
+        button = page.get_by_role("button", name=name)
+        button.scroll_into_view_if_needed()
+        expect(button).to_be_in_viewport(ratio=1)
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_high_contrast_every_part_stands_out(scheme: Scheme, browser: Browser, service: Service) -> None:
+    page = browser.new_page(color_scheme=scheme, forced_colors="active")
+    page.goto(service.config.page)
+    draw(page, DIGITS[7])
+    expect(page.locator("#digit")).to_have_text("7")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for part, style in {"#undo": "borderColor", "#stage": "borderColor", ".bar": "backgroundColor"}.items():
+        colour = page.locator(part).first.evaluate("(part, style) => getComputedStyle(part)[style]", style)
+        assert colour != ground
+    best = page.locator(".best .bar").evaluate("bar => getComputedStyle(bar).backgroundColor")
+    assert best not in (ground, page.locator(".bar").first.evaluate("bar => getComputedStyle(bar).backgroundColor"))
+    # What a person draws stays as black on white as what is sent.
+    assert page.locator("#pad").evaluate("pad => getComputedStyle(pad).filter") == "none"
     page.close()
 
 

@@ -201,7 +201,8 @@ def test_scribble_gets_no_stroke_of_a_pencil(hands: Hands) -> None:
         """() => {
             const pad = document.getElementById("pad");
             const send = (count) => {
-                const touches = Array.from({ length: count }, (_, identifier) => new Touch({ identifier, target: pad }));
+                const touch = (_, identifier) => new Touch({ identifier, target: pad });
+                const touches = Array.from({ length: count }, touch);
                 return !pad.dispatchEvent(new TouchEvent("touchmove", { touches, cancelable: true }));
             };
             return [send(1), send(2), getComputedStyle(pad).userSelect];
