@@ -22,7 +22,9 @@ export class Camera {
   async start() {
     try {
       const wanted = { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 1280 } };
-      this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted });
+      const stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+      this.stop();
+      this.video.srcObject = stream;
       await this.video.play();
     } catch (cause) {
       this.stop();

@@ -117,20 +117,23 @@ async function openCamera() {
   restart();
   complain("");
   stage("camera", "Fit one digit into the frame");
-  element("shoot").focus();
+  element("shoot").disabled = true;
+  element("close").focus();
   try {
     await camera.start();
+    element("shoot").disabled = false;
+    element("shoot").focus();
     // Cancelled while the browser asked.
     if (element("camera").hidden) camera.stop();
   } catch (error) {
+    if (element("camera").hidden) return;
     draw();
     complain(error.message);
   }
 }
 
 async function offerCamera() {
-  if (await Camera.isThere()) element("open").classList.remove("missing");
-  else element("open").classList.add("missing");
+  element("open").classList.toggle("missing", !(await Camera.isThere()));
 }
 
 async function tryExample(address) {
