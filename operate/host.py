@@ -40,7 +40,7 @@ class Gateway:
             "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
             # Not asked: the service has no name.
             "GATEWAY_RESOLVER": "127.0.0.1",
-            "GATEWAY_PAGE": str(ROOT / "web"),
+            "GATEWAY_FILES": str(ROOT),
             "GATEWAY_TRUST": " ".join(f"set_real_ip_from {network};" for network in read_networks(trusted)),
         }
 

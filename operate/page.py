@@ -1,4 +1,4 @@
-"""Serves the page: the files of web/, and config.json, which describes the service to its scripts."""
+"""Serves the page: the files of web/, the shipped pictures, and config.json, which describes the service to scripts."""
 
 import http.server
 import json
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from operate.config import ROOT, Config
+from operate.examples import list_examples
 
 
 @contextmanager
@@ -27,10 +28,13 @@ def serve_page(config: Config) -> Iterator[None]:
 
 
 class PageHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves the files of web/, and config.json."""
+    """Serves the files of web/, the shipped pictures, and config.json."""
 
     # Seconds for a request to arrive.
     timeout = 30
+    # Python 3.11 and 3.12 do not know it.
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".webp": "image/webp"}
+    examples = {f"/examples/{path.name}": path for path in list_examples().values()}  # noqa: RUF012
 
     def __init__(self, *args: Any, config: Config, **kwargs: Any) -> None:  # noqa: ANN401
         self.config = config
@@ -57,6 +61,10 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(content)
         else:
             super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        """Return the file of a path: a shipped picture, or what is there in web/."""
+        return str(self.examples[path]) if path in self.examples else super().translate_path(path)
 
     def list_directory(self, path: str | os.PathLike[str]) -> None:  # noqa: ARG002
         """Refuse to list a folder."""

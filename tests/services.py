@@ -88,11 +88,12 @@ def run_gateway(
                     for service in services
                 ),
                 "GATEWAY_RESOLVER": "127.0.0.1",
-                "GATEWAY_PAGE": str(folder / "web"),
+                "GATEWAY_FILES": str(folder),
                 "GATEWAY_CERTIFICATES": str(folder / "certificates"),
             }
         )
-        shutil.copytree(ROOT / "web", folder / "web")
+        for name in ("web", "examples"):
+            shutil.copytree(ROOT / name, folder / name)
         if certificates:
             shutil.copytree(certificates, folder / "certificates")
         fill_templates(values, folder)

@@ -1,15 +1,17 @@
-// The pictures read so far: a table with thumbnails that can be saved, and is kept only in the page.
+// The pictures read so far: cards with thumbnails that can be saved, and are kept only in the page.
 
-import { paint, within } from "./picture.js";
+import { part, percent } from "./answer.js";
+import { decode, paint } from "./picture.js";
 
-const MOST_ROWS = 500;
-const THUMBNAIL_PX = 48;
+const MOST_CARDS = 500;
+const THUMBNAIL_PX = 128;
 
 export class History {
-  /** Show rows in a table body; onChange is called with the number of rows. */
-  constructor(body, onChange) {
-    this.body = body;
+  /** Show cards in a list; onChange is called with their number, onLook with the picture and name of one pressed. */
+  constructor(list, onChange, onLook) {
+    this.list = list;
     this.onChange = onChange;
+    this.onLook = onLook;
     this.entries = [];
   }
 
@@ -17,32 +19,34 @@ export class History {
   async add(picture, name, answer, error = "") {
     const entry = { name, digit: answer?.digit, confidence: answer?.confidence, certain: answer?.certain, error };
     this.entries.unshift(entry);
-    const line = document.createElement("tr");
+    const card = document.createElement("button");
+    card.type = "button";
+    card.classList.toggle("doubted", answer?.certain === false);
     const thumbnail = document.createElement("canvas");
-    thumbnail.setAttribute("aria-hidden", "true");
-    const doubt = answer?.certain === false ? " ?" : "";
-    const sure = answer ? `${(100 * answer.confidence).toFixed(1)} %` : error;
-    for (const content of [thumbnail, name, answer ? `${answer.digit}${doubt}` : "–", sure]) {
-      const cell = document.createElement("td");
-      cell.append(content);
-      line.append(cell);
-    }
-    this.body.prepend(line);
-    while (this.entries.length > MOST_ROWS) {
+    thumbnail.ariaHidden = "true";
+    const digit = answer ? `${answer.digit}${answer.certain ? "" : "?"}` : "–";
+    const sure = answer ? part("sure", `${percent(answer.confidence)} sure`) : part("error", error);
+    card.append(thumbnail, part("digit", digit), " ", part("name", name), " ", sure);
+    card.addEventListener("click", () => this.onLook(picture, name));
+    const item = document.createElement("li");
+    item.append(card);
+    this.list.prepend(item);
+    while (this.entries.length > MOST_CARDS) {
       this.entries.pop();
-      this.body.lastElementChild.remove();
+      this.list.lastElementChild.remove();
     }
     this.onChange(this.entries.length);
-    await paint(picture, thumbnail, within(THUMBNAIL_PX));
+    const bitmap = await decode(picture, answer?.as_stored);
+    if (bitmap) paint(bitmap, THUMBNAIL_PX, thumbnail);
   }
 
   forget() {
     this.entries = [];
-    this.body.replaceChildren();
+    this.list.replaceChildren();
     this.onChange(0);
   }
 
-  /** Return the table, oldest first, as the text of a CSV file (RFC 4180). */
+  /** Return the entries, oldest first, as the text of a CSV file (RFC 4180). */
   toCsv() {
     const names = ["name", "digit", "confidence", "certain", "error"];
     const rows = this.entries.toReversed().map((entry) => names.map((name) => quote(entry[name])).join(","));

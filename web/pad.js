@@ -4,6 +4,10 @@ const PAPER = "#fff";
 const INK = "#111";
 // Width of a line, as a share of the pad; a pen's pressure makes it thinner or wider.
 const LINE_SHARE = 0.06;
+// The side of the picture that is sent.
+const SENT_PX = 560;
+// A touch so many milliseconds before or after a pen is the palm of the hand that holds it.
+const PALM_MS = 1000;
 
 export class Pad {
   /** Draw on a canvas; onChange is called after each change, with true at the end of a stroke. */
@@ -12,12 +16,24 @@ export class Pad {
     this.context = canvas.getContext("2d");
     this.onChange = onChange;
     this.strokes = [];
+    // The id of the pointer that draws, and the width that the pad has for it.
     this.drawing = null;
+    this.width = 0;
+    this.penTime = -Infinity;
     canvas.addEventListener("pointerdown", (event) => this.start(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, (event) => this.end(event));
-    }
+    // On the window: the capture may have failed.
+    window.addEventListener("pointerup", (event) => this.end(event));
+    window.addEventListener("pointercancel", (event) => this.cancel(event));
+    canvas.addEventListener("lostpointercapture", (event) => this.end(event));
+    // A pen that is held still.
+    canvas.addEventListener("contextmenu", (event) => {
+      if (this.drawing !== null) event.preventDefault();
+    });
+    // Otherwise iPadOS takes strokes of a Pencil for handwriting (Scribble).
+    canvas.addEventListener("touchmove", preventScribble, { passive: false });
+    window.visualViewport?.addEventListener("resize", () => this.allowZoom());
+    this.allowZoom();
     this.paint();
   }
 
@@ -25,20 +41,50 @@ export class Pad {
     return this.strokes.length === 0;
   }
 
+  /** Let two fingers zoom out where the pad may fill the screen; elsewhere one may draw while the other holds the page. */
+  allowZoom() {
+    this.canvas.style.touchAction = window.visualViewport?.scale > 1 ? "pinch-zoom" : "none";
+  }
+
   start(event) {
-    if (this.drawing !== null || event.button !== 0) return;
+    if (event.button !== 0 || !this.mayDraw(event)) return;
     event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
+    this.canvas.focus({ preventScroll: true, focusVisible: false });
+    // Of a pointer that drew until now, the page never saw the end.
     this.drawing = event.pointerId;
+    this.width = this.canvas.clientWidth;
+    this.strokes.push({ points: [this.point(event)], type: event.pointerType, time: event.timeStamp });
     this.canvas.setPointerCapture(event.pointerId);
-    this.strokes.push([this.point(event)]);
     this.change(false);
   }
 
+  /** Return whether a pointer that touches the pad draws: not a palm beside a pen, nor a second finger. */
+  mayDraw(event) {
+    if (event.pointerType === "pen") {
+      this.penTime = event.timeStamp;
+      this.dropPalm();
+      return true;
+    }
+    if (event.pointerType === "touch" && event.timeStamp - this.penTime < PALM_MS) return false;
+    return event.isPrimary || this.drawing === null;
+  }
+
+  /** Remove the touches that are drawing, or were until a moment ago. */
+  dropPalm() {
+    const isPalm = (stroke) => stroke?.type === "touch" && this.penTime - stroke.time < PALM_MS;
+    if (this.drawing !== null && this.strokes.at(-1)?.type === "touch") this.strokes.pop();
+    while (isPalm(this.strokes.at(-1))) this.strokes.pop();
+  }
+
   move(event) {
+    if (event.pointerType === "pen") this.penTime = event.timeStamp;
     if (event.pointerId !== this.drawing) return;
+    // The button was released where the page did not see it, or the pad has another size since the screen was turned.
+    if (event.buttons === 0 || this.canvas.clientWidth !== this.width) return this.end(event);
     const events = event.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [event]) this.strokes.at(-1).push(this.point(each));
+    const stroke = this.strokes.at(-1);
+    for (const each of events.length ? events : [event]) stroke.points.push(this.point(each));
+    stroke.time = event.timeStamp;
     this.change(false);
   }
 
@@ -46,6 +92,13 @@ export class Pad {
     if (event.pointerId !== this.drawing) return;
     this.drawing = null;
     this.change(true);
+  }
+
+  /** End a stroke that the browser takes over; of a finger, it was the start of a gesture, or a palm. */
+  cancel(event) {
+    if (event.pointerId !== this.drawing) return;
+    if (event.pointerType === "touch") this.strokes.pop();
+    this.end(event);
   }
 
   /** Return where an event is on the canvas, and how wide the line is there; all but a pen have a pressure of 0.5. */
@@ -83,10 +136,10 @@ export class Pad {
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.strokeStyle = INK;
     context.lineCap = context.lineJoin = "round";
-    for (const stroke of this.strokes) {
-      let [last] = stroke;
+    for (const { points } of this.strokes) {
+      let [last] = points;
       let from = last;
-      for (const point of stroke.length > 1 ? stroke.slice(1) : stroke) {
+      for (const point of points.length > 1 ? points.slice(1) : points) {
         const middle = { x: (last.x + point.x) / 2, y: (last.y + point.y) / 2 };
         context.beginPath();
         context.moveTo(from.x, from.y);
@@ -106,6 +159,16 @@ export class Pad {
 
   /** Return the drawing as a PNG file. */
   toFile() {
-    return new Promise((resolve) => this.canvas.toBlob(resolve, "image/png"));
+    const sent = document.createElement("canvas");
+    sent.width = sent.height = SENT_PX;
+    const context = sent.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.canvas, 0, 0, SENT_PX, SENT_PX);
+    return new Promise((resolve) => sent.toBlob(resolve, "image/png"));
   }
+}
+
+function preventScribble(event) {
+  const isPen = [...event.touches].some((touch) => touch.touchType === "stylus");
+  if (event.cancelable && (isPen || event.touches.length === 1)) event.preventDefault();
 }

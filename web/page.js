@@ -1,107 +1,201 @@
 // Reads what is drawn on the pad or chosen, and shows the answer.
 
+import { bars, doubt, percent, sentence } from "./answer.js";
+import { Camera } from "./camera.js";
 import { History, save } from "./history.js";
 import { Pad } from "./pad.js";
-import { reduce } from "./picture.js";
+import { decode, reduce } from "./picture.js";
 import { ask } from "./service.js";
+import { clear, decodeMask, paintFound, paintPicture, paintSeen } from "./sight.js";
 
 // Milliseconds between two readings of an unfinished drawing, and before a failed reading is tried again.
 const PAUSE_MS = 150;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
-// A doubted answer names the digits of at least this probability, if together they have most of it.
-const OTHER_FROM = 0.15;
-const MOST = 0.7;
+const DRAW_HINT = "Draw a digit here";
 
 const element = (id) => document.getElementById(id);
 
-// The current reading, with its answer once there is one. The answer to an older one is dropped.
-let newest = { abort: new AbortController(), picture: null, answer: null };
+// The current reading: of a picture with a name or of a drawing without one. The answer to an older one is dropped.
+let newest = { abort: new AbortController() };
 let timer = 0;
 
 const pad = new Pad(element("pad"), (isEnd) => {
   element("undo").disabled = element("clear").disabled = pad.isEmpty;
+  element("hint").textContent = pad.isEmpty ? DRAW_HINT : "";
+  const reading = restart({ isFinal: isEnd });
   clearTimeout(timer);
   if (pad.isEmpty) {
-    restart();
-    say("");
-    element("result").hidden = true;
+    showNothing();
     return;
   }
   timer = setTimeout(async () => {
-    const drawing = await pad.toFile();
-    read(restart(), drawing);
+    reading.picture = await pad.toFile();
+    if (reading === newest) read(reading);
   }, isEnd ? 0 : PAUSE_MS);
 });
-
-const history = new History(element("rows"), (count) => {
-  element("earlier").hidden = count === 0;
-});
+const camera = new Camera(element("view"), element("frame"));
+const history = new History(
+  element("cards"),
+  (count) => (element("earlier").hidden = count === 0),
+  (picture, name) => {
+    look(picture, name);
+    element("stage").scrollIntoView({ block: "nearest" });
+  },
+);
 
 element("undo").addEventListener("click", () => pad.undo());
-element("clear").addEventListener("click", () => {
-  keepDrawing();
-  pad.clear();
-});
+element("clear").addEventListener("click", clearPad);
+element("draw").addEventListener("click", draw);
 element("pad").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") element("clear").click();
+  if (event.key === "Escape") clearPad();
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) pad.undo();
 });
-element("file").addEventListener("change", (event) => choose(event.target.files));
-// Few browsers can show HEIC, TIFF and JPEG 2000.
-element("picture").addEventListener("error", () => (element("picture").hidden = true));
-element("csv").addEventListener("click", () => save(history.toCsv(), "digits.csv", "text/csv"));
-element("json").addEventListener("click", () => save(history.toJson(), "digits.json", "application/json"));
-element("forget").addEventListener("click", () => history.forget());
-element("why").addEventListener("toggle", () => explain());
+
+element("choose").addEventListener("click", () => element("file").click());
+element("file").addEventListener("change", ({ target }) => {
+  choose([...target.files]);
+  // So that the same file may be chosen again.
+  target.value = "";
+});
+for (const example of document.querySelectorAll("#examples button")) {
+  example.addEventListener("click", () => tryExample(example.firstElementChild.src));
+}
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  choose(event.dataTransfer.files);
+  choose([...event.dataTransfer.files]);
 });
-document.addEventListener("paste", (event) => choose(event.clipboardData.files));
+document.addEventListener("paste", (event) => choose([...event.clipboardData.files]));
 
-/** Read files one after the other; each answer stays in the table. */
-async function choose(files) {
-  if (files.length === 0) return;
-  if (!pad.isEmpty) element("clear").click();
-  const chosen = [...files];
-  for (const [number, file] of chosen.entries()) {
-    const reading = restart();
-    say(chosen.length > 1 ? `Reading ${number + 1} of ${chosen.length} …` : "Reading …");
-    const picture = await reduce(file);
-    if (reading !== newest || !(await read(reading, picture, file.name || "picture"))) return;
+element("open").addEventListener("click", openCamera);
+element("close").addEventListener("click", draw);
+element("shoot").addEventListener("click", async () => {
+  const photo = await camera.shoot();
+  choose([new File([photo], "photo.jpg", { type: photo.type })]);
+  element("draw").focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !element("camera").hidden) draw();
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && !element("camera").hidden) draw();
+});
+navigator.mediaDevices?.addEventListener("devicechange", offerCamera);
+offerCamera();
+
+element("csv").addEventListener("click", () => save(history.toCsv(), "digits.csv", "text/csv"));
+element("json").addEventListener("click", () => save(history.toJson(), "digits.json", "application/json"));
+element("forget").addEventListener("click", () => history.forget());
+
+/** Show the pad, the picture or the camera on the stage, with the buttons that belong to it, and a hint. */
+function stage(shown, hint) {
+  if (shown !== "camera") camera.stop();
+  for (const id of ["pad", "picture", "camera"]) element(id).hidden = id !== shown;
+  for (const button of document.querySelectorAll("[data-stage]")) {
+    button.hidden = !button.dataset.stage.split(" ").includes(shown);
+  }
+  element("hint").textContent = hint;
+}
+
+/** Show an empty pad. */
+function draw() {
+  stage("pad", DRAW_HINT);
+  pad.clear();
+  element("pad").focus({ preventScroll: true });
+}
+
+/** Clear the pad; the drawing becomes a card. */
+function clearPad() {
+  if (pad.isEmpty) return;
+  if (newest.answer) history.add(newest.picture, "drawing", newest.answer);
+  pad.clear();
+}
+
+async function openCamera() {
+  clearPad();
+  restart();
+  complain("");
+  stage("camera", "Fit one digit into the frame");
+  element("shoot").disabled = true;
+  element("close").focus();
+  try {
+    await camera.start();
+    element("shoot").disabled = false;
+    element("shoot").focus();
+    // Cancelled while the browser asked.
+    if (element("camera").hidden) camera.stop();
+  } catch (error) {
+    if (element("camera").hidden) return;
+    draw();
+    complain(error.message);
   }
 }
 
+async function offerCamera() {
+  element("open").classList.toggle("missing", !(await Camera.isThere()));
+}
+
+async function tryExample(address) {
+  const response = await fetch(address).catch(() => null);
+  if (response?.ok) choose([new File([await response.blob()], address.split("/").at(-1))]);
+  else complain("The example cannot be fetched. Is scripts/serve running?");
+}
+
+/** Read files one after the other; each answer becomes a card. */
+async function choose(files) {
+  for (const [number, file] of files.entries()) {
+    const name = file.name || "picture";
+    const reading = await look(file, name, files.length > 1 ? `${number + 1} of ${files.length}: ${name}` : name);
+    if (!reading) return;
+    history.add(reading.picture, name, reading.answer, reading.error);
+  }
+}
+
+/** Show and read a picture file; return the reading once it has an answer or an error, null if a newer one replaced it. */
+async function look(file, name, hint = name) {
+  clearPad();
+  const reading = restart({ name });
+  stage("picture", hint);
+  reading.picture = await reduce(file);
+  const bitmap = await decode(reading.picture);
+  if (reading !== newest) return null;
+  paintPicture(bitmap, element("picture"));
+  element("picture").ariaLabel = `The picture ${name}`;
+  return (await read(reading)) ? reading : null;
+}
+
 /** Abort the current reading and return a new one. */
-function restart() {
+function restart(reading) {
   newest.abort.abort();
-  newest = { abort: new AbortController(), picture: null, answer: null };
+  newest = { abort: new AbortController(), picture: null, name: "", isFinal: true, answer: null, error: "", ...reading };
+  clear(element("found"));
+  element("result").classList.add("old");
   return newest;
 }
 
-/** Read a picture file, or a drawing, which has no name, and show the answer; return false if a newer one replaced it.
+/** Read a picture and show the answer; return false if a newer one replaced it.
  *
  * It tries again as long as the failure may pass.
  */
-async function read(reading, picture, name = "") {
-  reading.picture = picture;
+async function read(reading) {
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
     const started = performance.now();
     try {
-      const answer = await ask(element("why").open ? "explanations" : "predictions", picture, reading.abort.signal);
+      const answer = await ask("predictions", reading.picture, reading.abort.signal);
       if (reading !== newest) return false;
       reading.answer = answer;
-      show(picture, name !== "", answer, performance.now() - started);
-      if (name) history.add(picture, name, answer);
+      show(answer, performance.now() - started);
+      if (reading.isFinal) {
+        element("status").textContent = sentence(answer, reading.name);
+        explain(reading);
+      }
       return true;
     } catch (error) {
       if (reading !== newest) return false;
-      element("result").hidden = true;
-      say(error.message, true);
+      complain(error.message);
       if (!error.isPassing) {
-        if (name) history.add(picture, name, null, error.message);
+        reading.error = error.message;
         return true;
       }
     }
@@ -110,88 +204,47 @@ async function read(reading, picture, name = "") {
   }
 }
 
-/** Add the last drawing to the table of earlier pictures. */
-function keepDrawing() {
-  const { picture, answer } = newest;
-  if (!pad.isEmpty && picture && answer) history.add(picture, "drawing", answer);
+/** Show where the digit was found, and what the net saw. */
+async function explain(reading) {
+  try {
+    const explanation = await ask("explanations", reading.picture, reading.abort.signal);
+    const [bitmap, mask] = await Promise.all([
+      decode(reading.picture, explanation.as_stored),
+      decodeMask(explanation.mask),
+    ]);
+    if (reading !== newest) return;
+    const place = paintPicture(bitmap, element("picture"));
+    paintFound(explanation.box, mask, element("found"), place);
+    paintSeen(explanation, element("seen"));
+    element("result").classList.remove("old");
+    if (!place) element("hint").textContent = "This browser cannot show the picture. This is the ink that was found.";
+  } catch (error) {
+    if (reading === newest) complain(error.message, false);
+  }
 }
 
 /** Show the digit, any doubt, and a bar for each of the ten probabilities. */
-function show(picture, isFile, answer, milliseconds) {
-  say("");
-  URL.revokeObjectURL(element("picture").src);
-  element("picture").hidden = !isFile;
-  if (isFile) element("picture").src = URL.createObjectURL(picture);
+function show(answer, milliseconds) {
+  complain("");
   element("digit").textContent = answer.digit;
   element("confidence").textContent = `${percent(answer.confidence)} sure`;
-  element("doubt").textContent = answer.certain ? "" : doubt(answer.probabilities);
+  element("doubt").textContent = doubt(answer);
   element("result").classList.toggle("doubted", !answer.certain);
-  element("probabilities").replaceChildren(...answer.probabilities.map(row));
+  element("probabilities").replaceChildren(...bars(answer));
   element("time").textContent = `Answered in ${Math.round(milliseconds)} ms.`;
   element("result").hidden = false;
-  explain();
 }
 
-/** Return what a doubted picture may show, as a sentence. */
-function doubt(probabilities) {
-  const likely = [...probabilities.keys()].filter((digit) => probabilities[digit] >= OTHER_FROM);
-  likely.sort((one, other) => probabilities[other] - probabilities[one]);
-  const together = likely.reduce((sum, digit) => sum + probabilities[digit], 0);
-  return likely.length > 1 && together >= MOST ? `It could be ${likely.slice(0, 3).join(" or ")}.` : "This may not be a digit.";
+function showNothing() {
+  complain("");
+  element("status").textContent = "";
+  element("invitation").hidden = false;
 }
 
-function row(probability, digit) {
-  const line = document.createElement("tr");
-  const name = document.createElement("th");
-  name.scope = "row";
-  name.textContent = digit;
-  const bar = document.createElement("progress");
-  bar.value = probability;
-  bar.setAttribute("aria-hidden", "true");
-  const cells = [bar, percent(probability)].map((content) => {
-    const cell = document.createElement("td");
-    cell.append(content);
-    return cell;
-  });
-  line.append(name, ...cells);
-  return line;
-}
-
-/** Show the pixels that the net saw of the current picture, with their attribution, if that part is open. */
-async function explain() {
-  const reading = newest;
-  if (!element("why").open || !reading.answer) return;
-  try {
-    if (!reading.answer.pixels) reading.answer = await ask("explanations", reading.picture, reading.abort.signal);
-    if (reading === newest) paintSeen(reading.answer.pixels, reading.answer.saliency);
-  } catch (error) {
-    if (reading === newest) say(error.message, true);
-  }
-}
-
-function paintSeen(pixels, saliency) {
-  const context = element("seen").getContext("2d");
-  const image = context.createImageData(28, 28);
-  const most = Math.max(1e-6, ...saliency.flat().map(Math.abs));
-  for (let index = 0; index < 28 * 28; index++) {
-    const [y, x] = [Math.floor(index / 28), index % 28];
-    const grey = pixels[y][x];
-    const attribution = saliency[y][x] / most;
-    const colour = attribution > 0 ? [60, 140, 255] : [255, 140, 30];
-    const share = Math.min(1, 2 * Math.abs(attribution));
-    colour.forEach((level, channel) => {
-      image.data[4 * index + channel] = grey * (1 - share) + level * share;
-    });
-    image.data[4 * index + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
-}
-
-function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
-}
-
-function say(sentence, problem = false) {
-  element("message").textContent = sentence;
-  element("message").classList.toggle("problem", problem);
+/** Show a problem, or that there is none, in place of an answer or beside it. */
+function complain(problem, isInstead = true) {
+  // The same again would be read aloud again.
+  if (element("message").textContent !== problem) element("message").textContent = problem;
+  element("invitation").hidden = true;
+  if (isInstead) element("result").hidden = true;
 }

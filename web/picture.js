@@ -2,39 +2,49 @@
 
 // Larger photos are reduced before they are sent: the service would do the same.
 const LARGE_BYTES = 2 ** 20;
+// The service refuses pictures of more than 25 megapixels.
+const LARGE_PIXELS = 20e6;
 const MAX_SIDE_PX = 1600;
 
-/** Draw a picture file into a canvas of the size that resize returns for its width and height.
- *
- * Return false if this browser cannot read it.
- */
-export async function paint(picture, canvas, resize) {
-  let bitmap;
+/** Return the pixels of a picture file, turned as its EXIF data say or as it is stored; null if this browser cannot. */
+export async function decode(picture, isAsStored = false) {
   try {
-    bitmap = await createImageBitmap(picture);
+    return await createImageBitmap(isAsStored ? await hideExif(picture) : picture);
   } catch {
-    return false;
+    return null;
   }
-  [canvas.width, canvas.height] = resize(bitmap.width, bitmap.height);
+}
+
+/** Return a JPEG file whose EXIF data no browser finds: browsers have no way to leave a picture as it is stored. */
+async function hideExif(picture) {
+  const bytes = new Uint8Array(await picture.arrayBuffer());
+  const start = String.fromCharCode(...bytes.subarray(0, 256)).indexOf("Exif\0\0");
+  if (start >= 0) bytes[start] = 0;
+  return new Blob([bytes], { type: picture.type });
+}
+
+/** Return a canvas with a bitmap on it, scaled so that neither side has more than sidePx pixels. */
+export function paint(bitmap, sidePx, canvas = document.createElement("canvas")) {
+  const scale = Math.min(1, sidePx / Math.max(bitmap.width, bitmap.height));
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return true;
-}
-
-/** Return a function that scales width and height so that neither has more than sidePx pixels. */
-export function within(sidePx) {
-  return (width, height) => {
-    const scale = Math.min(1, sidePx / Math.max(width, height));
-    return [width, height].map((side) => Math.max(1, Math.round(side * scale)));
-  };
+  return canvas;
 }
 
 /** Return a picture file, reduced if it is a large photo that this browser can read. */
 export async function reduce(picture) {
-  if (picture.size <= LARGE_BYTES) return picture;
-  const canvas = document.createElement("canvas");
-  if (!(await paint(picture, canvas, within(MAX_SIDE_PX)))) return picture;
-  return new Promise((resolve) => canvas.toBlob((file) => resolve(file ?? picture), "image/png"));
+  const bitmap = await decode(picture);
+  if (!bitmap) return picture;
+  const isLarge = picture.size > LARGE_BYTES || bitmap.width * bitmap.height > LARGE_PIXELS;
+  const reduced = isLarge ? await toFile(paint(bitmap, MAX_SIDE_PX), picture.type) : null;
+  bitmap.close();
+  return reduced ?? picture;
+}
+
+/** Return a canvas as a file: of the type JPEG if that is what it was made from, else PNG, which may be transparent. */
+export function toFile(canvas, type) {
+  return new Promise((resolve) => canvas.toBlob(resolve, type === "image/jpeg" ? type : "image/png", 0.92));
 }

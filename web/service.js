@@ -1,5 +1,8 @@
 // Asks the inference API.
 
+// What a form has at most beside the picture.
+const FORM_BYTES = 1024;
+
 /** Why there is no answer, as a sentence; isPassing if a later try may get one. */
 export class ServiceError extends Error {
   constructor(sentence, isPassing) {
@@ -20,16 +23,25 @@ export async function config() {
   return known;
 }
 
-/** POST a picture file to "predictions" or "explanations" and return the answer. Throws a ServiceError. */
+/** POST a picture file to "predictions", or to "explanations" for those with their mask, and return the answer.
+ *
+ * Throws a ServiceError.
+ */
 export async function ask(what, picture, signal) {
   let response;
   try {
     const { inference, model, max_request_bytes: limit } = await config();
-    if (picture.size > limit) {
+    let body = picture;
+    if (what === "explanations") {
+      body = new FormData();
+      body.append("picture", picture);
+      body.append("mask", "true");
+    }
+    if (picture.size > limit - FORM_BYTES) {
       const megabytes = Math.floor(limit / 2 ** 20);
       throw new ServiceError(`The picture is larger than ${megabytes} MB: choose a smaller one, or reduce it first.`, false);
     }
-    response = await fetch(`${inference}/${what}/${model}`, { method: "POST", body: picture, signal });
+    response = await fetch(`${inference}/${what}/${model}`, { method: "POST", body, signal });
   } catch (error) {
     if (signal?.aborted || error instanceof ServiceError) throw error;
     const sentence = navigator.onLine
