@@ -24,6 +24,7 @@ CONTENT = [
     "digit_ink.py",
     "digit_ink_net.pt",
     "digit_ink_net.py",
+    "digit_limit.py",
     "digit_metrics.py",
     "digit_net.pt",
     "digit_net.py",

@@ -155,7 +155,8 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     private static boolean isOfAnotherPage(HttpRequest request, String host) {
         HttpHeaders headers = request.headers();
         for (String origin : headers.getAll(HttpHeaderNames.ORIGIN)) {
-            if (!origin.equalsIgnoreCase("http://" + host) && !origin.equalsIgnoreCase("https://" + host)) {
+            boolean isOwn = origin.equalsIgnoreCase("http://" + host) || origin.equalsIgnoreCase("https://" + host);
+            if (host.isEmpty() || !isOwn) {
                 return true;
             }
         }
