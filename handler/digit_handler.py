@@ -10,11 +10,14 @@ from ts.context import Context
 from digit_engine import Engine, build_engine
 from digit_explanation import explain
 from digit_image import BadImage, Picture, turn_back
+from digit_limit import begin_step, limit_steps
 from digit_metrics import Tally
 from digit_reader import Reading, read
 from digit_requests import Answer, Request, Row, read_request, write_response
 
 DECIMALS = 6
+# Pictures that are read in one step of digit_limit: 3 s of processor time at most.
+STEP_PICTURES = 1024
 
 
 class DigitHandler:
@@ -36,9 +39,10 @@ class DigitHandler:
     def handle(self, data: list[Row], context: Context) -> list[bytes]:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
         self.context = context
-        requests = self.preprocess(data)
-        readings = self.inference([each for request in requests for each in request.pictures])
-        return self.postprocess(requests, readings)
+        with limit_steps():
+            requests = self.preprocess(data)
+            readings = self.inference([each for request in requests for each in request.pictures])
+            return self.postprocess(requests, readings)
 
     def preprocess(self, data: list[Row]) -> list[Request]:
         """Parse n requests and decode their pictures."""
@@ -49,15 +53,23 @@ class DigitHandler:
 
         Of those, one that is certain as it is stored is read so.
         """
-        readings = read(data, self.engine)
+        readings = self.read(data)
         stored = {
             index: turn_back(picture)
             for index, (picture, reading) in enumerate(zip(data, readings, strict=True))
             if isinstance(picture, Picture) and picture.orientation != 1 and not self.is_certain(reading)
         }
-        for index, reading in zip(stored, read(list(stored.values()), self.engine), strict=True):
+        for index, reading in zip(stored, self.read(list(stored.values())), strict=True):
             if self.is_certain(reading):
                 readings[index] = reading._replace(is_as_stored=True)
+        return readings
+
+    def read(self, pictures: list[Picture | BadImage]) -> list[Reading | BadImage]:
+        """Run both nets over the good ones of any number of pictures, in steps."""
+        readings: list[Reading | BadImage] = []
+        for first in range(0, len(pictures), STEP_PICTURES):
+            begin_step()
+            readings += read(pictures[first : first + STEP_PICTURES], self.engine)
         return readings
 
     def is_certain(self, reading: Reading | BadImage) -> TypeGuard[Reading]:
@@ -87,6 +99,7 @@ class DigitHandler:
     ) -> None:
         """Add an explanation to the answer to each good picture of a request."""
         for picture, reading, answer in zip(request.pictures, readings, answers, strict=True):
+            begin_step()
             if not (isinstance(picture, BadImage) or isinstance(reading, BadImage) or isinstance(answer, BadImage)):
                 answer |= explain(picture, reading, request.wants_mask)
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from digit_formats import decode_base64
 from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, open_picture, read_picture
+from digit_limit import begin_step
 from digit_pixels import SIDE_PX, Pixels, ready
 from digit_tensors import (
     Json,
@@ -47,6 +48,7 @@ class Request:
 
 def read_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
+    begin_step()
     wants_mask = row.pop("mask", None) in (b"true", "true")
     try:
         upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)
@@ -124,6 +126,7 @@ def read_instances(instances: list[Any]) -> list[Picture | BadImage]:
     pictures: list[Picture | BadImage] = []
     left = float(MAX_MEGAPIXELS)
     for instance in map(find_value, instances):
+        begin_step()
         try:
             if isinstance(instance, list):
                 pictures.append(read_numbers(instance))

@@ -1,6 +1,8 @@
 """The process of a worker, which server/worker starts: TorchServe's own, without torch and with few system calls."""
 
+import faulthandler
 import logging
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -51,6 +53,8 @@ def main() -> int:
 
     # The server reads the log from standard output, and waits for some of its lines.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    # handler/digit_limit.py ends the process so: say where it was.
+    faulthandler.register(signal.SIGPROF, sys.stderr, chain=True)
     options = ArgParser.model_service_worker_args().parse_args()
     try:
         Worker(options.sock_type, options.sock_name, options.host, options.port, options.metrics_config).run_server()

@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,12 +14,14 @@ REFUSED_PAUSE_S = 0.1
 
 
 @contextmanager
-def load(url: str, clients: int = 16, pictures: dict[int, bytes] | None = None) -> Iterator[Counter[str]]:
+def load(
+    url: str, clients: int = 16, pictures: dict[int, bytes] | None = None, waits_s: list[float] | None = None
+) -> Iterator[Counter[str]]:
     """Run that many clients, each on a connection of its own, while the context lasts.
 
     Each sends one picture again and again: those given by their digits, or else those shipped. Counts "right" answers,
     "refused" connections, after which it tries again, and every other outcome of a request by its own words. To a
-    gateway that trusts them, each is a client of its own.
+    gateway that trusts them, each is a client of its own. The time that each request took is added to waits_s.
     """
     sent = list((pictures or {digit: path.read_bytes() for digit, path in EXAMPLES.items()}).items())
     counts: Counter[str] = Counter()
@@ -31,9 +34,12 @@ def load(url: str, clients: int = 16, pictures: dict[int, bytes] | None = None) 
         address = urlsplit(url)
         with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)) as connection:
             while not is_over.is_set():
+                sent_s = time.monotonic()
                 result = ask(connection, address.path, digit, picture, headers)
                 with lock:
                     counts[result] += 1
+                    if waits_s is not None:
+                        waits_s.append(time.monotonic() - sent_s)
                 if result == "refused":
                     is_over.wait(REFUSED_PAUSE_S)
 

@@ -152,12 +152,12 @@ def stop(running: Service) -> None:
 
 
 def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
-    """Write a shipped configuration with free ports of 127.0.0.1 and a model store in the folder."""
+    """Write a shipped configuration with free ports in its addresses and a model store in the folder."""
     lines = []
     for line in shipped.read_text().splitlines():
         name, _, value = line.partition("=")
         if value.startswith("http://"):
-            line = f"{name}=http://127.0.0.1:{free_port()}"
+            line = re.sub(r"\d+$", str(free_port()), line)
         elif name == "model_store":
             line = f"{name}={folder}"
         lines.append(line)

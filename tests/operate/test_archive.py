@@ -25,6 +25,7 @@ CONTENT = [
     "digit_ink_net.json",
     "digit_ink_net.pt",
     "digit_ink_net.py",
+    "digit_limit.py",
     "digit_metrics.py",
     "digit_net.json",
     "digit_net.pt",

@@ -5,45 +5,76 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelOption;
 import io.netty.channel.ChannelPipeline;
+import io.netty.channel.EventLoopGroup;
 import io.netty.channel.group.ChannelGroup;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.net.InetSocketAddress;
 import java.util.function.Consumer;
 
-/** Adds our handlers to the pipeline of each connection that a port accepts. */
-final class ConnectionAcceptor extends ChannelInboundHandlerAdapter {
-    private final Consumer<ChannelPipeline> amend;
+/**
+ * Adds our handlers to the pipeline of each connection that a port accepts.
+ *
+ * <p>From the first one on: TorchServe opens a port before a handler could be added to that, but it registers each
+ * connection with the threads that it was given.
+ */
+final class ConnectionAcceptor {
+    private ConnectionAcceptor() {}
 
-    private ConnectionAcceptor(Consumer<ChannelPipeline> amend) {
-        this.amend = amend;
-    }
-
-    /** Returns that of the inference port. */
-    static ConnectionAcceptor forInference(ChannelGroup connections) {
-        return new ConnectionAcceptor(pipeline -> {
+    /** Returns threads for the inference port. */
+    static EventLoopGroup forInference(EventLoopGroup threads, ChannelGroup connections) {
+        return amend(threads, pipeline -> {
             // TorchServe's setting makes the system drop unsent data when a connection is closed.
             pipeline.channel().config().setOption(ChannelOption.SO_LINGER, -1);
             pipeline.addAfter("http", "tracker", new RequestTracker(connections));
             pipeline.addAfter("tracker", "gate", new BodyGate(BodyBudget.SHARED));
             pipeline.replace("aggregator", "aggregator", new UploadGuard.Aggregator());
             pipeline.addAfter("aggregator", "errors", new ErrorWriter());
-            pipeline.addAfter("errors", "decoder", new BodyDecoder());
+            pipeline.addAfter("errors", "browsers", BrowserGuard.forInference());
+            pipeline.addAfter("browsers", "decoder", new BodyDecoder());
             pipeline.addAfter("decoder", "protocol", new OpenInference());
             pipeline.addAfter("protocol", "guard", new UploadGuard());
         });
     }
 
-    /** Returns that of the management port. */
-    static ConnectionAcceptor forManagement() {
-        return new ConnectionAcceptor(pipeline -> pipeline.addAfter("aggregator", "guard", new ManagementGuard()));
+    /** Returns threads for the management port. */
+    static EventLoopGroup forManagement(EventLoopGroup threads, InetSocketAddress address) {
+        return amend(threads, pipeline -> {
+            pipeline.addAfter("aggregator", "browsers", BrowserGuard.forManagement(address));
+            pipeline.addAfter("browsers", "guard", new ManagementGuard());
+        });
     }
 
-    @Override
-    public void channelRead(ChannelHandlerContext context, Object connection) {
-        ((Channel) connection).pipeline().addLast(new PipelineAmender());
-        context.fireChannelRead(connection);
+    /** Returns threads for the metrics port. */
+    static EventLoopGroup forMetrics(EventLoopGroup threads, InetSocketAddress address) {
+        return amend(
+                threads, pipeline -> pipeline.addAfter("aggregator", "browsers", BrowserGuard.forMetrics(address)));
+    }
+
+    private static EventLoopGroup amend(EventLoopGroup threads, Consumer<ChannelPipeline> amend) {
+        Class<?>[] type = {EventLoopGroup.class};
+        Object amending =
+                Proxy.newProxyInstance(EventLoopGroup.class.getClassLoader(), type, (proxy, method, arguments) -> {
+                    if (method.getName().equals("register")) {
+                        ((Channel) arguments[0]).pipeline().addLast(new PipelineAmender(amend));
+                    }
+                    try {
+                        return method.invoke(threads, arguments);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                });
+        return (EventLoopGroup) amending;
     }
 
     /** Amends a pipeline once TorchServe has set it up, and leaves it. */
-    private final class PipelineAmender extends ChannelInboundHandlerAdapter {
+    private static final class PipelineAmender extends ChannelInboundHandlerAdapter {
+        private final Consumer<ChannelPipeline> amend;
+
+        PipelineAmender(Consumer<ChannelPipeline> amend) {
+            this.amend = amend;
+        }
+
         @Override
         public void channelActive(ChannelHandlerContext context) {
             amend.accept(context.pipeline());

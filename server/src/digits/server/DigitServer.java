@@ -6,6 +6,7 @@ import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.GeneralSecurityException;
@@ -209,19 +210,27 @@ public final class DigitServer extends ModelServer {
     public ChannelFuture initializeServer(
             Connector connector, EventLoopGroup serverGroup, EventLoopGroup workerGroup, ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
-        EventLoopGroup threads =
-                type == ConnectorType.MANAGEMENT_CONNECTOR ? Connector.newEventLoopGroup(2) : workerGroup;
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
             startModels(ConfigManager.getInstance());
+            EventLoopGroup threads = ConnectionAcceptor.forInference(workerGroup, connections);
+            inferencePort = super.initializeServer(connector, serverGroup, threads, type);
+            return inferencePort;
         }
-        ChannelFuture closed = super.initializeServer(connector, serverGroup, threads, type);
-        if (type == ConnectorType.INFERENCE_CONNECTOR) {
-            closed.channel().pipeline().addFirst(ConnectionAcceptor.forInference(connections));
-            inferencePort = closed;
-        } else if (type == ConnectorType.MANAGEMENT_CONNECTOR) {
-            closed.channel().pipeline().addFirst(ConnectionAcceptor.forManagement());
+        if (!(connector.getSocketAddress() instanceof InetSocketAddress)) {
+            throw new IOException("Every address of the configuration must be one such as http://127.0.0.1:8080.");
         }
-        return closed;
+        InetSocketAddress address = (InetSocketAddress) connector.getSocketAddress();
+        switch (type) {
+            case MANAGEMENT_CONNECTOR:
+                EventLoopGroup waiting = Connector.newEventLoopGroup(2);
+                return super.initializeServer(
+                        connector, serverGroup, ConnectionAcceptor.forManagement(waiting, address), type);
+            case METRICS_CONNECTOR:
+                return super.initializeServer(
+                        connector, serverGroup, ConnectionAcceptor.forMetrics(workerGroup, address), type);
+            default:
+                throw new IOException("inference_address and management_address must not be the same.");
+        }
     }
 
     /** Starts none: this service has no gRPC. */

@@ -2,19 +2,33 @@ package digits.server;
 
 import io.netty.channel.EventLoopGroup;
 import io.prometheus.client.Counter;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerState;
 import org.pytorch.serve.wlm.WorkerStateListener;
 import org.pytorch.serve.wlm.WorkerThread;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** A thread with a Python process, which can be ended between two batches. */
+/** A thread with a Python process, which can be ended between two batches, and is when it is stuck in one. */
 final class DrainingWorkerThread extends WorkerThread {
+    private static final Logger LOGGER = LoggerFactory.getLogger(DrainingWorkerThread.class);
+
+    /** Checks, one a second, that find a process idle with a batch in its hands, before it is ended. */
+    private static final int IDLE_CHECKS = 3;
+
     private final Counter.Child starts;
     private final ReentrantLock activity = new ReentrantLock();
     private volatile boolean hasLoaded;
+    private List<Object> lastSeen = List.of();
+    private int idleChecks;
 
     DrainingWorkerThread(
             ConfigManager config, EventLoopGroup group, int port, int device, Model model,
@@ -31,11 +45,36 @@ final class DrainingWorkerThread extends WorkerThread {
             return;
         }
         activity.lock();
+        // With a delay, not at a rate: checks that the server itself missed are not made up for at once.
+        Future<?> watch =
+                ModelManager.getInstance()
+                        .getScheduler()
+                        .scheduleWithFixedDelay(DigitServer.guard(this::endIfStuck), 1, 1, TimeUnit.SECONDS);
         try {
             starts.inc();
             super.run();
         } finally {
+            watch.cancel(false);
             activity.unlock();
+        }
+    }
+
+    /**
+     * Ends the process if it has a batch and uses no processor: it is stopped, or waits for what does not come.
+     *
+     * <p>One that works without end, ends itself: handler/digit_limit.py.
+     */
+    private void endIfStuck() {
+        long batch = ((EagerBatchAggregator) aggregator).batch();
+        Optional<Duration> used =
+                batch == 0 ? Optional.empty()
+                        : ProcessHandle.of(getPid()).flatMap(process -> process.info().totalCpuDuration());
+        List<Object> seen = List.of(batch, used);
+        idleChecks = used.isPresent() && seen.equals(lastSeen) ? idleChecks + 1 : 0;
+        lastSeen = seen;
+        if (idleChecks == IDLE_CHECKS) {
+            LOGGER.error("Worker {} does nothing, with a batch in its hands; it is ended.", getPid());
+            ((DrainingLifeCycle) lifeCycle).kill();
         }
     }
 

@@ -27,7 +27,7 @@ final class EagerBatchAggregator extends BatchAggregator {
     private final RequestQueue requests;
     private volatile boolean isRetired;
     private volatile boolean isLast;
-    private long taken;
+    private volatile long taken;
 
     EagerBatchAggregator(Model model) {
         super(model);
@@ -40,6 +40,11 @@ final class EagerBatchAggregator extends BatchAggregator {
         for (Job job = requests.poll(); job != null; job = requests.poll()) {
             job.sendError(503, "The model has no worker any more: try again.");
         }
+    }
+
+    /** Returns a number for the batch in the worker's hands; 0 if there is none. */
+    long batch() {
+        return taken;
     }
 
     /** Ends the worker when it comes for its next batch; a model's last one not before the queue is empty. */
@@ -94,6 +99,7 @@ final class EagerBatchAggregator extends BatchAggregator {
     public boolean sendResponse(ModelWorkerResponse message) {
         if (taken > 0) {
             Metrics.BATCH_MS.observe((System.nanoTime() - taken) / 1e6);
+            taken = 0;
         }
         if (!DEATHS.isEmpty()) {
             DEATHS.keySet().removeAll(jobs.keySet());
@@ -104,6 +110,7 @@ final class EagerBatchAggregator extends BatchAggregator {
     /** Leaves the requests of a worker that died to another one. */
     @Override
     public void sendError(BaseModelRequest message, String error, int status) {
+        taken = 0;
         for (Job job : jobs.values()) {
             boolean isRetried =
                     job.getCmd() == WorkerCommands.PREDICT

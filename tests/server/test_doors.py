@@ -1,0 +1,180 @@
+"""Which port answers what to whom, in each shipped configuration; and that there are no other doors."""
+
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from operate import host
+from operate.config import CONFIG, ROOT
+from tests.services import EXAMPLES, Service, start, stop, write_config
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+SEVEN = EXAMPLES[7].read_bytes()
+ELSEWHERE = "http://elsewhere.example"
+# scripts/serve; the image of the service; service and gateway in one container.
+CONFIGURATIONS = ("config.properties", "docker/config.properties", "operate.host")
+
+# Who asks, as a browser or another program says it in the headers; PORT is the port's own number, PAGE the origin of
+# the configured page, or else one of another site.
+CLIENTS = {
+    "curl": "Host: 127.0.0.1:PORT",
+    "curl, by the name": "Host: localhost:PORT",
+    "curl, shouting": "HOST: LOCALHOST.:PORT",
+    "curl, IPv6": "Host: [::1]:PORT",
+    "another container": "Host: service:PORT",
+    "a gateway": "Host: torchserve",
+    "the page": "Host: 127.0.0.1:PORT\nOrigin: PAGE",
+    "a web page": f"Host: 127.0.0.1:PORT\nOrigin: {ELSEWHERE}",
+    "a file in a browser": "Host: 127.0.0.1:PORT\nOrigin: null",
+    "a picture in a web page": "Host: 127.0.0.1:PORT\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: no-cors",
+    "a link in a web page": "Host: 127.0.0.1:PORT\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate",
+    "DNS rebinding": "Host: elsewhere.example:PORT",
+    "DNS rebinding, a change": "Host: elsewhere.example:PORT\nOrigin: http://elsewhere.example:PORT",
+    "userinfo": "Host: 127.0.0.1@elsewhere.example",
+    "two hosts": "Host: 127.0.0.1:PORT\nHost: elsewhere.example",
+    "no host": "X-None: 1",
+}
+
+LOCAL = {"curl", "curl, by the name", "curl, shouting", "curl, IPv6"}
+# Of all GETs, none changes anything.
+READERS = LOCAL | {"a link in a web page"}
+NAMED = {"another container", "a gateway", "DNS rebinding"}
+# Malformed everywhere but at the inference port, which does not care.
+MALFORMED = {"two hosts", "no host"}
+PAGES = {"a web page", "a file in a browser", "DNS rebinding, a change"}
+
+# Port, request line, and who gets an answer; the others get 403, or 400 if MALFORMED.
+DOORS = [
+    ("inference", "POST /predictions/mnist", set(CLIENTS) - PAGES),
+    ("inference", "GET /v2/health/ready", set(CLIENTS) - PAGES),
+    ("inference", "OPTIONS /predictions/mnist", set(CLIENTS) - PAGES),
+    ("management", "GET /models", READERS),
+    ("management", "POST /models?url=none.mar", LOCAL),
+    ("management", "PUT /models/mnist?min_worker=2&max_worker=4", LOCAL),
+    ("management", "DELETE /models/mnist/none", LOCAL),
+    ("management", "OPTIONS /models", LOCAL),
+    ("metrics", "GET /metrics", READERS),
+]
+# A path that another port has: TorchServe knows it only there.
+NOWHERE = [
+    ("inference", "GET /models"),
+    ("inference", "POST /models?url=none.mar"),
+    ("inference", "PUT /models/mnist?min_worker=2"),
+    ("inference", "GET /metrics"),
+    ("inference", "GET /token?type=management"),
+    ("management", "POST /predictions/mnist"),
+    ("management", "GET /metrics"),
+    ("metrics", "GET /models"),
+    ("metrics", "POST /models?url=none.mar"),
+    ("metrics", "POST /predictions/mnist"),
+]
+
+
+@pytest.fixture(scope="module", params=CONFIGURATIONS)
+def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service in each shipped configuration, where its ports are free."""
+    folder = tmp_path_factory.mktemp("doors")
+    shipped = host.write_config(8080, folder / "host").path if request.param == "operate.host" else ROOT / request.param
+    running = start(folder, write_config(folder, shipped))
+    yield running
+    stop(running)
+
+
+def ask(address: str, line: str, client: str, page: str = ELSEWHERE, version: str = "HTTP/1.1") -> tuple[int, str]:
+    """Send a request as a client would; return the status and the body of the answer."""
+    port = urlsplit(address).port
+    headers = CLIENTS[client].replace("PORT", str(port)).replace("PAGE", page).replace("\n", "\r\n")
+    body = SEVEN if line.startswith("POST") else b""
+    head = f"{line} {version}\r\n{headers}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, connection.makefile("rb") as answer:
+        connection.sendall(head.encode() + body)
+        status = int(answer.readline().split()[1])
+        length = 0
+        for field in iter(answer.readline, b"\r\n"):
+            name, _, value = field.decode().partition(":")
+            if name.lower() == "content-length":
+                length = int(value)
+        return status, answer.read(length).decode()
+
+
+@pytest.mark.parametrize(("port", "line", "welcome"), DOORS, ids=[f"{port} {line}" for port, line, _ in DOORS])
+def test_a_port_answers_those_it_is_for(port: str, line: str, welcome: set[str], door: Service) -> None:
+    address = getattr(door.config, port)
+    page = door.config.page
+    # A gateway decides about pages where none is configured; and names of a network are known in it alone.
+    if port == "inference":
+        welcome = welcome | (set() if page else PAGES)
+    if "//0.0.0.0:" in address and port == "metrics":
+        welcome = welcome | NAMED | {"DNS rebinding, a change"}
+    for client in CLIENTS:
+        status, text = ask(address, line, client, page or ELSEWHERE)
+        if client in welcome:
+            assert status not in (403, 503), (client, text)
+        elif client in MALFORMED and port != "inference":
+            assert status == 400, (client, text)
+        else:
+            assert status == 403, (client, text)
+            assert any(advice in text for advice in ("ask for it as localhost", "ask with", "set it to")), text
+            assert '"digit"' not in text
+            assert "modelName" not in text
+
+
+@pytest.mark.parametrize(("port", "line"), NOWHERE)
+def test_no_port_does_the_work_of_another(port: str, line: str, door: Service) -> None:
+    assert ask(getattr(door.config, port), line, "curl")[0] in (404, 405)
+
+
+def test_a_whole_url_does_not_replace_the_host(door: Service) -> None:
+    for address in (door.config.management, door.config.metrics):
+        for url in ("http://elsewhere.example/models", "http://127.0.0.1/models", "*"):
+            assert ask(address, f"GET {url}", "curl")[0] == 400
+
+
+def test_an_old_client_without_a_host_is_served(door: Service) -> None:
+    for address, path in ((door.config.management, "/models"), (door.config.metrics, "/metrics")):
+        assert ask(address, f"GET {path}", "no host", version="HTTP/1.0")[0] == 200
+        assert ask(address, f"GET {path}", "DNS rebinding, a change", version="HTTP/1.0")[0] == (
+            200 if "//0.0.0.0:" in address else 403
+        )
+
+
+def list_family(service: Service) -> list[psutil.Process]:
+    """Return every process of a service."""
+    top = psutil.Process(service.process.pid)
+    return [top, *top.children(recursive=True)]
+
+
+def test_nothing_else_listens(door: Service) -> None:
+    config = door.config
+    expected = {urlsplit(url).netloc for url in (config.inference, config.management, config.metrics, config.page)}
+    listening = {
+        f"{connection.laddr.ip}:{connection.laddr.port}"
+        for process in list_family(door)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
+    }
+    # Java listens on all addresses with an IPv6 socket.
+    assert {each.replace(":::", "0.0.0.0:").removeprefix("::ffff:") for each in listening} == expected - {""}
+
+
+def test_workers_listen_where_only_the_service_can_reach_them(door: Service) -> None:
+    (scratch,) = {
+        Path(str(connection.laddr)).parent
+        for process in list_family(door)
+        for connection in process.net_connections("unix")
+        if ".ts.sock." in str(connection.laddr)
+    }
+    assert len(list(scratch.glob(".ts.sock.*"))) == 2
+    assert stat.S_IMODE(scratch.stat().st_mode) == 0o700
+
+
+def test_every_shipped_configuration_is_here() -> None:
+    assert {str(file.relative_to(ROOT)) for file in ROOT.glob("*/config.properties")} | {CONFIG.name} <= set(
+        CONFIGURATIONS
+    )

@@ -1,0 +1,88 @@
+"""What keeps the known findings about TorchServe's libraries out of reach, as SECURITY.md says."""
+
+import gzip
+import re
+import shutil
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from operate.config import ROOT
+from tests.management import remake
+from tests.services import EXAMPLES, Service
+
+pytestmark = pytest.mark.server
+SEVEN = EXAMPLES[7].read_bytes()
+
+
+@pytest.mark.parametrize("port", ["inference", "management", "metrics"])
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+    ],
+    ids=["prior knowledge", "upgrade"],
+)
+def test_no_port_speaks_http_2(port: str, opening: bytes, service: Service) -> None:
+    address = urlsplit(getattr(service.config, port))
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as client:
+        client.sendall(opening)
+        assert client.recv(1000).startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "snappy", "x-lzf", "bzip2"])
+def test_bodies_are_unpacked_by_java_alone(encoding: str, service: Service) -> None:
+    refused = requests.post(service.predictions, data=SEVEN, headers={"Content-Encoding": encoding}, timeout=30)
+    assert refused.status_code == 415
+
+
+def test_a_body_that_unpacks_to_more_is_refused(service: Service) -> None:
+    bomb = gzip.compress(bytes(200_000_000))
+    refused = requests.post(service.predictions, data=bomb, headers={"Content-Encoding": "gzip"}, timeout=30)
+    assert refused.status_code == 413
+
+
+def test_a_form_of_many_fields_takes_seconds(service: Service) -> None:
+    fields = (f'--b\r\nContent-Disposition: form-data; name="{number:x}"\r\n\r\n\r\n' for number in range(130_000))
+    form = "".join(fields).encode() + b"--b--\r\n"
+    assert 6e6 < len(form) < service.config.max_request_bytes
+    started = time.monotonic()
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    refused = requests.post(service.predictions, data=form, headers=headers, timeout=60)
+    assert refused.status_code == 400
+    assert "130000 fields" in refused.json()["error"]
+    assert time.monotonic() - started < 30
+    assert requests.post(service.predictions, data=SEVEN, timeout=30).json()["digit"] == 7
+
+
+def test_logs_go_to_files_and_the_terminal_as_plain_lines() -> None:
+    settings = (ROOT / "log4j2.xml").read_text()
+    appenders = settings.partition("<Appenders>")[2].partition("</Appenders>")[0]
+    assert set(re.findall(r"^    <(\w+)", appenders, re.MULTILINE)) == {"Console", "RollingFile"}
+    assert set(re.findall(r"<(\w*Layout)", settings)) == {"PatternLayout"}
+
+
+@pytest.mark.slow
+def test_yaml_in_an_archive_makes_no_objects(service: Service, built: Path, tmp_path: Path) -> None:
+    """An archive may run code in its worker, but its YAML none in the server: this one would ask a web server for it."""
+    with socket.create_server(("127.0.0.1", 0)) as web:
+        url = f"http://127.0.0.1:{web.getsockname()[1]}/"
+        classes = f"!!javax.script.ScriptEngineManager [!!java.net.URLClassLoader [[!!java.net.URL ['{url}']]]]"
+
+        def name_classes(files: dict[str, bytes]) -> None:
+            files["model-config.yaml"] += f"poison: {classes}\n".encode()
+
+        shutil.copy(remake(built, tmp_path, "0.3.0", name_classes), service.config.model_store / "poison.mar")
+        models = service.config.management + "/models"
+        requests.post(models, params={"url": "poison.mar", "model_name": "poison"}, timeout=60)
+        requests.delete(models + "/poison", timeout=60)
+        (service.config.model_store / "poison.mar").unlink()
+        web.settimeout(1)
+        with pytest.raises(TimeoutError):
+            web.accept()

@@ -1,0 +1,78 @@
+"""A worker that stops, or works without end, costs its requests seconds and loses none."""
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.load import load
+from tests.management import manage, remake, status
+from tests.services import Service, poll
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+# Three or four seconds until it is ended. Where it was the only one, a second's pause and the start of the next follow.
+LONGEST_S = {2: 7.0, 1: 15.0}
+
+
+def are_ready(service: Service, count: int) -> bool:
+    """Return whether that many workers are ready."""
+    return [each["ready_workers"] for each in status(service)["versions"]] == [count]
+
+
+@pytest.mark.parametrize("workers", [2, 1])
+def test_a_frozen_worker_is_replaced_within_seconds(workers: int, own: Service) -> None:
+    assert manage(own, "scale", "--min", workers, "--max", workers, "--wait").returncode == 0
+    waits_s: list[float] = []
+    with load(own.predictions, waits_s=waits_s) as counts:
+        poll(lambda: counts["right"] >= 200)
+        (version,) = status(own)["versions"]
+        frozen = psutil.Process(version["workers"][0]["pid"])
+        frozen.send_signal(signal.SIGSTOP)
+        poll(lambda: not frozen.is_running(), 10)
+        poll(partial(are_ready, own, workers))
+        done = counts["right"] + 200
+        poll(lambda: counts["right"] >= done)
+    print(f"{workers} workers: {counts['right']} right answers, the longest wait {max(waits_s):.1f} s")
+    assert set(counts) == {"right"}, counts
+    assert max(waits_s) < LONGEST_S[workers]
+
+
+def test_an_idle_worker_is_left_alone(own: Service) -> None:
+    """Of one that is stopped without a batch, nobody waits for an answer."""
+    assert manage(own, "scale", "--min", 2, "--max", 2, "--wait").returncode == 0
+    (version,) = status(own)["versions"]
+    idle = [psutil.Process(worker["pid"]) for worker in version["workers"]]
+    for process in idle:
+        process.send_signal(signal.SIGSTOP)
+    with pytest.raises(AssertionError, match="not so after"):
+        poll(lambda: not all(process.is_running() for process in idle), 6)
+    for process in idle:
+        process.send_signal(signal.SIGCONT)
+    assert are_ready(own, 2)
+
+
+def work_for_ever(files: dict[str, bytes]) -> None:
+    """Make one upload keep the worker busy without end; a step may take a second."""
+    name, line = "digit_requests.py", b"        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)\n"
+    assert line in files[name]
+    files[name] = files[name].replace(line, line + b'        while upload == b"endless":\n            pass\n')
+    assert b"STEP_S = 10.0\n" in files["digit_limit.py"]
+    files["digit_limit.py"] = files["digit_limit.py"].replace(b"STEP_S = 10.0\n", b"STEP_S = 1.0\n")
+
+
+def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
+    assert manage(own, "deploy", remake(built, tmp_path, "0.2.0", work_for_ever)).returncode == 0
+    with load(own.predictions) as counts:
+        poll(lambda: counts["right"] >= 200)
+        endless = requests.post(own.predictions, data=b"endless", timeout=60)
+        done = counts["right"] + 200
+        poll(lambda: counts["right"] >= done)
+    assert endless.status_code == 500
+    assert endless.json() == {"error": "Worker died."}
+    assert set(counts) == {"right"}, counts
+    assert manage(own, "rollback").returncode == 0
+    assert manage(own, "undeploy", "0.2.0").returncode == 0
