@@ -154,6 +154,8 @@ def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:
         "/predictions/%2e%2e/models",
         "/predictions/mnist/..%2f..%2f..%2fmodels",
         "/predictions/mnist%3f/ping",
+        "/predictions/mnist%0a",
+        "/v2/health/ready%0a",
         "//etc/passwd",
         "/page/../../web/index.html",
         "/..%2fpyproject.toml",
