@@ -28,8 +28,15 @@ PAUSE_S = 0.02
 # Each client has to get right answers again after a fault.
 RECOVERED = 2
 RECOVERY_S = 60.0
-# Seconds that it takes to stage all.
-WHOLE_S = 60
+# Seconds from which on stages have their time; the others always have.
+LEAST_S = {
+    "kill_workers": 60,
+    "refuse_memory": 60,
+    "deploy_damaged": 60,
+    "restart": 60,
+    # The server waits for 30 s for the answer to a batch.
+    "lose_worker": 110,
+}
 DISK_MB = 96
 CGROUP = Path("/sys/fs/cgroup/memory")
 WORKER_ROOM = 8 << 20
@@ -63,13 +70,14 @@ class Faults:
     def run(self, seconds: float) -> None:
         """Stage each fault, and hold those that last for as long as the time allows."""
         self.hold_s = min(5, max(1.5, seconds / 40))
-        is_short = seconds < WHOLE_S
+        left_out = {stage for stage, least_s in LEAST_S.items() if seconds < least_s}
         known = make_known(self.service.client, self.number)
         stages: list[tuple[str, str, Callable[[], None], tuple[str, ...]]] = [
             ("no fault", "every answer right", self.wait, ("right",)),
             ("a worker killed", "nothing lost: the other one has its requests", self.kill_worker, ("right",)),
             ("all workers killed", "nothing lost: requests wait for new ones", self.kill_workers, ("right",)),
             ("a worker frozen for a while", "nothing lost", self.freeze_worker, ("right",)),
+            ("a worker frozen for good", "replaced, nothing lost", self.lose_worker, ("right",)),
             ("a worker out of memory, killed by the system", "nothing lost", self.exhaust_memory, ("right",)),
             ("a worker that is given no more memory", "nothing lost", self.refuse_memory, ("right",)),
             ("Java frozen for a while", "nothing lost", self.freeze_java, ("right",)),
@@ -89,7 +97,7 @@ class Faults:
                 self.rows.append(row)
                 if stage == self.kill_java:
                     row.most = {"lost": CLIENTS}
-                if is_short and stage in (self.kill_workers, self.refuse_memory, self.deploy_damaged, self.restart):
+                if stage.__name__ in left_out:
                     row.not_run = "the run is too short"
                 else:
                     self.stage(row, stage, load)
@@ -139,6 +147,16 @@ class Faults:
         """Stop a worker, and let it go on."""
         with frozen(self.service.find_workers()[0]):
             self.wait()
+
+    def lose_worker(self) -> None:
+        """Stop a worker for good. Raises ServiceError if the server does not replace it."""
+        worker = self.service.find_workers()[0]
+        worker.send_signal(signal.SIGSTOP)
+        psutil.wait_procs([worker], LONGEST_S)
+        if worker.is_running():
+            worker.kill()
+            raise ServiceError(f"it was not replaced within {LONGEST_S:.0f} s")
+        self.check_workers()
 
     def freeze_java(self) -> None:
         """Stop the Java server, and let it go on."""
