@@ -248,6 +248,13 @@ def test_every_answer_has_the_security_headers(status: int, request_line: str, h
         assert answer.error
 
 
+def test_an_unknown_version_of_http_gets_a_sentence(gateway: Gateway) -> None:
+    with connect(gateway) as connection:
+        connection.sendall(b"GET / HTTP/9.9\r\nHost: digits\r\n\r\n")
+        answer = read(connection, "GET")
+    assert (answer.status, answer.error) == (505, "This request cannot be answered.")
+
+
 @pytest.mark.parametrize(
     ("request_line", "kind", "small"),
     [
