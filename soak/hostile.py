@@ -176,6 +176,7 @@ class Hostile:
         messages, pictures = make_messages(), list(self.files.values())
         number, paths = self.number, (self.client.predictions, self.client.v1, self.client.v2)
         while True:
+            self.say(f"drawn from the seed {number}")
             for name, file in draw(mutated(self.files), round(4 * ROUND * self.share) + ROUND, number):
                 self.send_later(rows[name.partition(",")[0]], name, write_request(self.client.predictions, file))
             for place, message in enumerate(draw(changed_messages(messages), ROUND, number)):

@@ -204,17 +204,20 @@ def test_ctrl_c_leaves_no_process_and_no_disk(tmp_path: Path) -> None:
     command = [str(ROOT / "scripts" / "soak"), "--only", "faults", "--report", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as soak:
         assert soak.stdout
-        reader = threading.Timer(120, soak.kill)
-        reader.start()
+        limit = threading.Timer(120, soak.kill)
+        limit.start()
         while "a worker frozen" not in soak.stdout.readline():
             assert soak.poll() is None
         family = psutil.Process(soak.pid).children(recursive=True)
+        folder = next(Path(word).parent for each in family for word in each.cmdline() if "config.properties" in word)
+        assert folder.is_dir()
         soak.send_signal(signal.SIGINT)
         assert soak.wait(60) == 130
-        reader.cancel()
+        limit.cancel()
     assert len(family) >= 4
     assert not [process for process in family if process.is_running()]
-    assert "soak-" not in Path("/proc/mounts").read_text()
+    assert str(folder) not in Path("/proc/mounts").read_text()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "1e9"])
