@@ -9,7 +9,7 @@ from ts.context import Context
 
 from digit_engine import Engine, build_engine
 from digit_explanation import explain
-from digit_image import BadImage, Picture, turn_back
+from digit_image import NO_MEMORY, BadImage, Picture, turn_back
 from digit_limit import begin_step, limit_steps
 from digit_metrics import Tally
 from digit_reader import Reading, read
@@ -86,8 +86,10 @@ class DigitHandler:
             first, last = last, last + len(request.pictures)
             if self.context.get_all_request_header(index).get("explain") == "True":
                 self.add_explanations(request, readings[first:last], answers[first:last])
-            if not request.protocol and isinstance(answers[first], BadImage):
-                self.context.set_response_status(400, "Bad Request", idx=index)
+            answer = answers[first] if not request.protocol else None
+            if isinstance(answer, BadImage):
+                status = (503, "Service Unavailable") if answer.reason == NO_MEMORY else (400, "Bad Request")
+                self.context.set_response_status(*status, idx=index)
             text, headers = write_response(request, answers[first:last], self.model)
             for name, value in headers.items():
                 self.context.set_response_header(index, name, value)

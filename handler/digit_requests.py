@@ -8,7 +8,7 @@ import orjson
 from PIL import Image
 
 from digit_formats import decode_base64
-from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, open_picture, read_picture
+from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, no_memory, open_picture, read_picture
 from digit_limit import begin_step
 from digit_pixels import SIDE_PX, Pixels, ready
 from digit_tensors import (
@@ -57,6 +57,8 @@ def read_request(row: Row, headers: dict[str, Any]) -> Request:
         return Request([read_picture(upload)], wants_mask=wants_mask)
     except BadImage as error:
         return Request([copy_bare(error)])
+    except MemoryError:
+        return Request([no_memory()])
     except Exception:
         # TorchServe would fail the whole batch, other clients' requests included.
         logging.exception("A request of an unforeseen kind.")

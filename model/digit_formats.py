@@ -4,6 +4,7 @@ import base64
 import functools
 import importlib
 import re
+import sys
 
 from PIL.ImageFile import ImageFile
 
@@ -136,6 +137,17 @@ def is_text(head: bytes) -> bool:
 
 @functools.cache
 def find_reader(name: str) -> type[ImageFile]:
-    """Return the class that reads a format, imported when the first such file comes."""
+    """Return the class that reads a format, imported when the first such file comes. Raises MemoryError.
+
+    A library that could not be loaded is tried again with the next such file.
+    """
     module, reader = READERS[name]
-    return getattr(importlib.import_module(module), reader)
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as cause:
+        raise MemoryError from cause
+    if not getattr(loaded, "SUPPORTED", True):
+        # Pillow hides that the library behind this module could not be loaded.
+        del sys.modules[module]
+        raise MemoryError
+    return getattr(loaded, reader)

@@ -68,10 +68,14 @@ DECODE_ERRORS = (
 )
 
 
+# The reason for refusing a picture that is not the fault of who sent it.
+NO_MEMORY = "no_memory"
+
+
 class BadImage(Exception):
     """A picture is refused; the text is a sentence for the person who sent it.
 
-    The reason is one of the few words by which metrics count such pictures.
+    The reason is one of the few words by which metrics count such pictures; with NO_MEMORY the picture may be good.
     """
 
     def __init__(self, sentence: str, reason: str = "malformed_request") -> None:
@@ -146,11 +150,22 @@ def open_picture(upload: bytes) -> Image.Image:
         sentence = f"The picture has too many pixels: send at most {MAX_MEGAPIXELS} megapixels."
         raise BadImage(sentence, "too_many_megapixels") from cause
     except DECODE_ERRORS as cause:
-        raise damaged(name) from cause
+        raise undecodable(name, cause) from cause
     check_size(picture)
     if "progressive" in picture.info and upload.count(b"\xff\xda") > MAX_SCANS:
         raise BadImage(f"The JPEG has more than {MAX_SCANS} scans: save it again with fewer.", "damaged")
     return picture
+
+
+def undecodable(name: str | None, cause: Exception) -> BadImage:
+    """Return the refusal of a picture of a format for what its decoder raised."""
+    # libheif also raises it for files that claim too much.
+    return no_memory() if isinstance(cause, MemoryError) and name != "HEIF" else damaged(name)
+
+
+def no_memory() -> BadImage:
+    """Return the refusal of a picture that would need more memory than the system gives."""
+    return BadImage("The service has too little memory at the moment: try again in a few seconds.", NO_MEMORY)
 
 
 def damaged(name: str | None) -> BadImage:
@@ -218,7 +233,7 @@ def decode(picture: Image.Image) -> tuple[NDArray[np.uint8], int]:
         ImageOps.exif_transpose(picture, in_place=True)
         grey = to_grey(picture)
     except DECODE_ERRORS as cause:
-        raise damaged(name) from cause
+        raise undecodable(name, cause) from cause
     return np.asarray(shrink(grey)), orientation if orientation in TURN_BACK else 1
 
 

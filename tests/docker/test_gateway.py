@@ -154,6 +154,8 @@ def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:
         "/predictions/%2e%2e/models",
         "/predictions/mnist/..%2f..%2f..%2fmodels",
         "/predictions/mnist%3f/ping",
+        "/predictions/mnist%0a",
+        "/v2/health/ready%0a",
         "//etc/passwd",
         "/page/../../web/index.html",
         "/..%2fpyproject.toml",
@@ -244,6 +246,13 @@ def test_every_answer_has_the_security_headers(status: int, request_line: str, h
     assert answer.headers["server"] == "nginx"
     if status >= 400 and "nothing" not in request_line:
         assert answer.error
+
+
+def test_an_unknown_version_of_http_gets_a_sentence(gateway: Gateway) -> None:
+    with connect(gateway) as connection:
+        connection.sendall(b"GET / HTTP/9.9\r\nHost: digits\r\n\r\n")
+        answer = read(connection, "GET")
+    assert (answer.status, answer.error) == (505, "This request cannot be answered.")
 
 
 @pytest.mark.parametrize(

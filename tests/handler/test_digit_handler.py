@@ -19,10 +19,11 @@ from ts.model_loader import TsModelLoader
 from ts.service import Service
 
 from digit_engine import Engine
-from digit_image import BadImage, read_picture
+from digit_image import BadImage, no_memory, read_picture
 from digit_net import DigitNet
 from digit_reader import Reading
 from digit_reader import read as read_pictures
+from digit_requests import Request
 from digit_tensors import DATATYPES, read_input
 from evaluate.pictures import png
 from operate.config import ROOT
@@ -76,6 +77,14 @@ def test_a_bad_picture_leaves_its_neighbours_alone(loaded: Service) -> None:
 
 def test_a_batch_of_bad_pictures_alone_is_answered(loaded: Service) -> None:
     assert [status for status, _ in ask(loaded, {"body": b"a"}, {"body": b"b"})] == [400, 400]
+
+
+def test_a_picture_for_which_there_is_no_memory_may_be_sent_again(loaded: Service) -> None:
+    ask(loaded, {"body": GOOD}, {"body": b"a"})
+    errors = [no_memory(), BadImage("Another.")]
+    texts = loaded._entry_point.__self__.postprocess([Request([error]) for error in errors], errors)
+    assert [loaded.context.get_response_status(index)[0] for index in (0, 1)] == [503, 400]
+    assert "try again" in json.loads(texts[0])["error"]
 
 
 def test_the_memory_of_a_refused_upload_is_free_at_once(loaded: Service) -> None:

@@ -333,6 +333,37 @@ def test_a_bad_picture_is_refused_with_a_sentence(kind: str, engine: Engine) -> 
     assert str(refusal.value).endswith(".")
 
 
+# A picture of 25 megapixels, then a format whose library cannot be loaded; both once more with memory.
+WITHOUT_MEMORY = """
+import io, re, resource, sys
+from pathlib import Path
+from PIL import Image
+from digit_image import BadImage, read_picture
+
+def read(upload):
+    try:
+        return "read" if read_picture(upload).grey is not None else "pixels"
+    except BadImage as error:
+        return error.reason
+
+large = io.BytesIO()
+Image.effect_noise((5000, 5000), 50).save(large, "PNG", compress_level=1)
+pictures = [large.getvalue(), Path(sys.argv[1]).read_bytes()]
+read(Path(sys.argv[2]).read_bytes())
+used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000, resource.RLIM_INFINITY))
+without = [read(picture) for picture in pictures]
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+print(without, [read(picture) for picture in pictures])
+"""
+
+
+def test_without_memory_no_picture_is_called_damaged() -> None:
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(EXAMPLES[2]), str(EXAMPLES[7])]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == "['no_memory', 'no_memory'] ['read', 'read']\n"
+
+
 LARGE = {
     "JPEG of 35 megapixels": encode(PAPER.resize((5000, 7000)), "JPEG"),
     "progressive JPEG of 35 megapixels": encode(PAPER.resize((5000, 7000)), "JPEG", progressive=True),

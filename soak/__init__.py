@@ -1,0 +1,1 @@
+"""What the service bears: hostile input, faults, load and time, each with its bar."""
