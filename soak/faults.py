@@ -35,7 +35,7 @@ LEAST_S = {
     "deploy_damaged": 60,
     "restart": 60,
     # The server waits for 30 s for the answer to a batch.
-    "lose_worker": 110,
+    "lose_worker": 90,
 }
 DISK_MB = 96
 CGROUP = Path("/sys/fs/cgroup/memory")

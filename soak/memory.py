@@ -24,8 +24,8 @@ BLOCKS = 20
 T_95 = 2.101
 # Java's heap and the workers' buffers fill at first.
 WARM_UP_SHARE = 0.4
-# From fewer requests after that, nothing is concluded.
-FEWEST_REQUESTS = 20_000
+# From fewer requests after that, nothing is concluded: Java's heap fills for some 50,000.
+FEWEST_REQUESTS = 50_000
 ANSWERS = re.compile(r"^digit_requests_total\{.*\} (\S+)$", re.MULTILINE)
 
 # By the name of a process, (seconds, answered requests, MB).
