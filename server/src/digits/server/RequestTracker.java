@@ -6,14 +6,24 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.util.ReferenceCountUtil;
+import java.util.ArrayDeque;
+import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
-/** Measures the requests of one connection, and closes it once they are answered when the server stops. */
+/**
+ * Takes the requests of one connection one after the other, measures them, and closes it once they are answered when
+ * the server stops.
+ *
+ * <p>A client may send the next request before it has an answer (pipelining). TorchServe would answer whichever was
+ * ready first, and the client would take one answer for another.
+ */
 final class RequestTracker extends ChannelDuplexHandler {
     private static final Set<String> ENDPOINTS = Set.of("predictions", "explanations", "v1", "v2");
 
@@ -27,8 +37,10 @@ final class RequestTracker extends ChannelDuplexHandler {
     }
 
     private final ChannelGroup connections;
+    private final Queue<Object> later = new ArrayDeque<>();
     private boolean isPending;
     private boolean isClosing;
+    private boolean isReadPending;
     private long arrived;
     private String endpoint = "";
 
@@ -61,8 +73,50 @@ final class RequestTracker extends ChannelDuplexHandler {
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
+        if (!later.isEmpty() || isPending && message instanceof HttpRequest) {
+            later.add(message);
+        } else {
+            take(context, message);
+        }
+    }
+
+    /** Reads no further while a request waits: what is read would wait in memory. */
+    @Override
+    public void read(ChannelHandlerContext context) {
+        if (later.isEmpty()) {
+            context.read();
+        } else {
+            isReadPending = true;
+        }
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext context) {
+        forget();
+        context.fireChannelInactive();
+    }
+
+    private void forget() {
+        later.forEach(ReferenceCountUtil::release);
+        later.clear();
+    }
+
+    private void takeNext(ChannelHandlerContext context) {
+        while (!later.isEmpty() && !(isPending && later.peek() instanceof HttpRequest)) {
+            take(context, later.remove());
+            context.fireChannelReadComplete();
+        }
+        if (later.isEmpty() && isReadPending) {
+            isReadPending = false;
+            context.read();
+        }
+    }
+
+    private void take(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
             isPending = true;
+            // Two servers may disagree about where such a request ends: nothing behind it is one (RFC 9112, 6.1).
+            isClosing |= ((HttpRequest) message).headers().contains(HttpHeaderNames.TRANSFER_ENCODING);
             String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);
             endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
             arrived = 0;
@@ -80,8 +134,12 @@ final class RequestTracker extends ChannelDuplexHandler {
             if (answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
                 recordAnswer(answer);
                 if (isClosing) {
+                    forget();
                     HttpUtil.setKeepAlive(answer, false);
                     promise.addListener(ChannelFutureListener.CLOSE);
+                } else if (!later.isEmpty()) {
+                    // Not from within the write of this answer.
+                    context.executor().execute(() -> takeNext(context));
                 }
             }
         }

@@ -2,6 +2,7 @@ package digits.server;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 
 import io.netty.channel.ChannelHandler;
@@ -14,9 +15,11 @@ import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.handler.codec.http.DefaultFullHttpRequest;
 import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.util.concurrent.ImmediateEventExecutor;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -73,6 +76,36 @@ public final class RequestTrackerTest {
         ask(connection, "/no/such/thing");
         answer(connection, HttpResponseStatus.NOT_FOUND);
         assertEquals(counted + 1, Metrics.REQUESTS.labels("other", "404").get(), 0);
+    }
+
+    @Test
+    public void aRequestIsPassedOnOnlyOnceTheOneBeforeItIsAnswered() {
+        EmbeddedChannel connection = connect();
+        for (String uri : List.of("/predictions/a", "/predictions/b", "/predictions/c")) {
+            ask(connection, uri);
+        }
+        for (String uri : List.of("/predictions/a", "/predictions/b", "/predictions/c")) {
+            assertEquals(uri, ((HttpRequest) connection.readInbound()).uri());
+            assertNull(connection.readInbound());
+            answer(connection, HttpResponseStatus.OK);
+            connection.runPendingTasks();
+        }
+        assertTrue(connection.isOpen());
+    }
+
+    @Test
+    public void nothingBehindARequestInChunksIsARequest() {
+        EmbeddedChannel connection = connect();
+        DefaultFullHttpRequest request =
+                new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, "/predictions/mnist");
+        request.headers().set("Transfer-Encoding", "chunked");
+        connection.writeInbound(request);
+        ask(connection, "/hidden");
+        assertEquals("/predictions/mnist", ((HttpRequest) connection.readInbound()).uri());
+        assertEquals("close", answer(connection, HttpResponseStatus.OK).headers().get("Connection"));
+        connection.runPendingTasks();
+        assertNull(connection.readInbound());
+        assertFalse(connection.isOpen());
     }
 
     @Test
