@@ -161,6 +161,7 @@ def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:
         "/..%2fpyproject.toml",
         "/%2e%2e/pyproject.toml",
         "/nginx.conf",
+        "/examples/README.md",
         "/error",
     ],
 )

@@ -329,7 +329,13 @@ def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
 
 def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
     page = service.config.page
-    for path, kind in {"/": "text/html", "/page.js": "text/javascript", "/style.css": "text/css"}.items():
+    kinds = {
+        "/": "text/html",
+        "/page.js": "text/javascript",
+        "/style.css": "text/css",
+        "/examples/2.webp": "image/webp",
+    }
+    for path, kind in kinds.items():
         response = requests.get(page + path, timeout=30)
         assert response.status_code == 200
         assert response.headers["Content-Type"].split(";")[0] == kind
@@ -344,7 +350,10 @@ def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/nothing", "//etc/passwd"])
+@pytest.mark.parametrize(
+    "path",
+    ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/nothing", "//etc/passwd", "/examples/README.md", "/examples/"],
+)
 def test_the_page_serves_no_other_file(path: str, service: Service) -> None:
     host, port = service.config.page.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:

@@ -260,6 +260,7 @@ def test_the_pad_tells_its_keys_and_what_to_do_without_a_pointer(hands: Hands) -
     hands.stroke(SEVEN)
     hands.stroke([(0.1, 0.9), (0.9, 0.9)])
     pad.press("Control+z")
+    expect(hands.page.locator("#result:not(.old)")).to_be_visible()
     hands.expect_seven()
     pad.press("Escape")
     expect(hands.page.locator("#cards li")).to_have_count(1)
