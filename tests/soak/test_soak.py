@@ -25,8 +25,6 @@ from soak.uploads import make_bombs, make_files, mutated
 from soak.wire import Answer, Exchange, take_answers
 
 JSON = {"content-type": "application/json"}
-# To be mended in server/: see docs/soak/report.md.
-KNOWN = {"pipelining", "framing at the service", "bodies that grow when they are unpacked"}
 
 
 @pytest.mark.parametrize(("leak", "verdict"), [(0.0, "held"), (0.3, "held"), (3.0, "missed"), (30.0, "missed")])
@@ -186,9 +184,7 @@ def test_there_is_a_small_file_that_grows_in_every_format() -> None:
 def test_a_short_run_of_every_part_holds_its_bars(tmp_path: Path) -> None:
     command = [ROOT / "scripts" / "soak", "--minutes", "0.4", "--seed", "1", "--report", tmp_path]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
-    missed = set(re.findall(r"^Missed: (.*?): ", done.stderr, re.MULTILINE))
-    assert missed <= KNOWN, done.stderr
-    assert done.returncode == bool(missed), done.stderr
+    assert done.returncode == 0, done.stderr
     report = (tmp_path / "report.md").read_text()
     for heading in ("Summary", "Load", "Memory", "Hostile input", "Faults"):
         assert f"## {heading}\n" in report

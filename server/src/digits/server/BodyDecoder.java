@@ -48,7 +48,8 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
         } catch (UnsupportedEncodingException e) {
             String sentence = "The body has the encoding " + encoding + ": send gzip, deflate or none.";
             refuse(context, HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, "malformed_request", sentence);
-        } catch (IOException e) {
+        } catch (IOException | StackOverflowError e) {
+            // Java calls itself once for each empty member of a gzip file.
             String sentence = "The body is damaged or cut off: it cannot be unpacked as its Content-Encoding says.";
             refuse(context, HttpResponseStatus.BAD_REQUEST, "malformed_request", sentence);
         } finally {

@@ -8,6 +8,7 @@ import io.netty.channel.group.ChannelGroup;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
@@ -16,6 +17,7 @@ import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 
 /**
  * Takes the requests of one connection one after the other, measures them, and closes it once they are answered when
@@ -25,6 +27,7 @@ import java.util.concurrent.TimeUnit;
  * ready first, and the client would take one answer for another.
  */
 final class RequestTracker extends ChannelDuplexHandler {
+    private static final Pattern LENGTH = Pattern.compile("\\d{1,18}");
     private static final Set<String> ENDPOINTS = Set.of("predictions", "explanations", "v1", "v2");
 
     /** Milliseconds for a request that is on its way to an open connection to arrive. */
@@ -41,6 +44,7 @@ final class RequestTracker extends ChannelDuplexHandler {
     private boolean isPending;
     private boolean isClosing;
     private boolean isReadPending;
+    private boolean isRefused;
     private long arrived;
     private String endpoint = "";
 
@@ -73,7 +77,9 @@ final class RequestTracker extends ChannelDuplexHandler {
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        if (!later.isEmpty() || isPending && message instanceof HttpRequest) {
+        if (isRefused) {
+            ReferenceCountUtil.release(message);
+        } else if (!later.isEmpty() || isPending && message instanceof HttpRequest) {
             later.add(message);
         } else {
             take(context, message);
@@ -120,6 +126,16 @@ final class RequestTracker extends ChannelDuplexHandler {
             String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);
             endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
             arrived = 0;
+            String length = ((HttpRequest) message).headers().get(HttpHeaderNames.CONTENT_LENGTH);
+            if (length != null && !LENGTH.matcher(length.trim()).matches()) {
+                // Netty takes a sign as well, and then waits, or takes the body for the next request.
+                isRefused = true;
+                isClosing = true;
+                ReferenceCountUtil.release(message);
+                String sentence = "Content-Length must be a number of bytes, such as 5.";
+                context.channel().writeAndFlush(UploadGuard.error(HttpResponseStatus.BAD_REQUEST, sentence));
+                return;
+            }
         }
         if (message instanceof LastHttpContent) {
             arrived = System.nanoTime();

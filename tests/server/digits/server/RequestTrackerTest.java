@@ -109,6 +109,22 @@ public final class RequestTrackerTest {
     }
 
     @Test
+    public void aLengthWithASignIsRefused() {
+        for (String length : List.of("+5", "-5", "5a", "99999999999999999999")) {
+            EmbeddedChannel connection = connect();
+            DefaultFullHttpRequest request =
+                    new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, "/predictions/mnist");
+            request.headers().set("Content-Length", length);
+            connection.writeInbound(request);
+            DefaultFullHttpResponse refusal = connection.readOutbound();
+            assertEquals(length, HttpResponseStatus.BAD_REQUEST, refusal.status());
+            assertEquals("close", refusal.headers().get("Connection"));
+            assertNull(connection.readInbound());
+            assertFalse(connection.isOpen());
+        }
+    }
+
+    @Test
     public void drainingClosesIdleConnectionsAndAnswersTheOthersFirst() throws Exception {
         // One when the server begins to stop, and one when idle connections are closed.
         CountDownLatch events = new CountDownLatch(2);
