@@ -1,6 +1,5 @@
 """scripts/soak holds a service against its bars, and says so when one is missed."""
 
-import re
 import signal
 import subprocess
 import threading
