@@ -70,7 +70,7 @@ def test_logs_go_to_files_and_the_terminal_as_plain_lines() -> None:
 
 @pytest.mark.slow
 def test_yaml_in_an_archive_makes_no_objects(service: Service, built: Path, tmp_path: Path) -> None:
-    """An archive may run code in its worker, its YAML none in the server: this one would ask a web server for it."""
+    """An archive runs code in its worker, but its YAML none in the server: this one would ask a web server for it."""
     with socket.create_server(("127.0.0.1", 0)) as web:
         url = f"http://127.0.0.1:{web.getsockname()[1]}/"
         classes = f"!!javax.script.ScriptEngineManager [!!java.net.URLClassLoader [[!!java.net.URL ['{url}']]]]"
