@@ -254,7 +254,8 @@ def test_with_a_shutdown_delay_it_first_says_that_it_is_not_ready_and_still_answ
         poll(lambda: not answers(running))
         assert 2.5 < time.monotonic() - told < 6
         assert counts["right"] > before + 100
-    assert set(counts) == {"right", "refused"}, counts
+    # Refused only if one asked again before the load ended.
+    assert set(counts) <= {"right", "refused"}, counts
 
 
 @pytest.mark.parametrize("delay", ["-1", "601", "2.5", "soon"])
