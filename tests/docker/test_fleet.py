@@ -97,10 +97,14 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
         with fleet.phase("replaced one after the other"):
             leave(second)
             second = start_again(second, "--shutdown-delay", "1")
+            # As minReadySeconds: sooner, there would be nobody whom the gateway asks.
+            time.sleep(RETRIED_S)
             leave(first)
             first = start_again(first, "--shutdown-delay", "1")
         with fleet.phase("one more"):
+            time.sleep(RETRIED_S)
             third = start(tmp_path, third_config, "--shutdown-delay", "1")
+            time.sleep(RETRIED_S)
         with fleet.phase("two fewer"):
             leave(first)
             leave(third)

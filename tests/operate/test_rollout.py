@@ -1,5 +1,6 @@
 """scripts/manage deploys versions and takes them back; no request is lost, and what fails is undone."""
 
+import hashlib
 import io
 import json
 import signal
@@ -42,11 +43,12 @@ def test_no_request_is_lost_while_workers_and_versions_change(own: Service, buil
 
 
 def empty_weights(files: dict[str, bytes]) -> None:
-    """Set all weights to 0."""
+    """Set all weights to 0, and record them."""
     weights = torch.load(io.BytesIO(files["digit_net.pt"]))
     content = io.BytesIO()
     torch.save({name: torch.zeros_like(tensor) for name, tensor in weights.items()}, content)
     files["digit_net.pt"] = content.getvalue()
+    files["digit_net.json"] = json.dumps({"sha256": hashlib.sha256(content.getvalue()).hexdigest()}).encode()
 
 
 def cut_weights(files: dict[str, bytes]) -> None:
@@ -74,7 +76,7 @@ def rename_model(files: dict[str, bytes]) -> None:
     ("change", "version", "sentence"),
     [
         (empty_weights, "0.2.0", "1.png was read as 0"),
-        (cut_weights, "0.2.0", "does not load: RuntimeError: digit_net.pt cannot be read as weights"),
+        (cut_weights, "0.2.0", "does not load: RuntimeError: digit_net.pt is not the file that digit_net.json"),
         (break_handler, "0.2.0", "Prediction failed"),
         (rename_model, "0.2.0", "holds the model cats, not mnist"),
         (change_nothing, "", "Version 0.1.0 is already registered"),
