@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import shutil
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from bench.load import run_wrk
+from bench.load import require, run_wrk
 from bench.service import ensure_service, find_processes, find_workers, sum_cpu_seconds, sum_memory_mb
 from digit_engine import name_precision
 from evaluate.document import Section, Table, align, write_report
@@ -55,10 +54,8 @@ def main() -> int:
         "--report", type=Path, metavar="FOLDER", help="write report.md, report.html, curves and bench.json there"
     )
     options = parser.parse_args()
-    if not shutil.which("wrk"):
-        print("wrk is missing: install it first (Debian: apt install wrk).", file=sys.stderr)
-        return 1
     try:
+        require("wrk")
         client = Client(read_config(), options.url)
         with ensure_service(client), tempfile.TemporaryDirectory() as scratch:
             picture = options.picture

@@ -7,7 +7,6 @@ pods from the result. The load generator, wrk, takes its share of the same cores
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 import tempfile
@@ -19,13 +18,12 @@ from pathlib import Path
 import psutil
 
 from bench.bench import describe_machine
-from bench.load import run_wrk
+from bench.load import require, run_wrk
 from bench.prometheus import get, run_prometheus
-from bench.rehearse import find_free_port
-from bench.service import run_service
+from bench.service import find_free_port, run_service, write_config
 from evaluate.pictures import png
 from operate.client import Client, ServiceError
-from operate.config import CONFIG, ROOT, Config, OperatorError, read_config
+from operate.config import ROOT, OperatorError, read_config
 from train.mnist import read_test
 
 MEASURED = ROOT / "docs" / "autoscaling" / "capacity.json"
@@ -69,11 +67,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; medians count (%(default)s)")
     parser.add_argument("--output", type=Path, default=MEASURED, metavar="FILE", help="(%(default)s)")
     options = parser.parse_args()
-    for program in ("prometheus", "wrk"):
-        if not shutil.which(program):
-            print(f"{program} is missing: install it first (Debian: apt install {program}).", file=sys.stderr)
-            return 1
     try:
+        require("prometheus", "wrk")
         results = measure(options.seconds, options.rounds, lambda point: print(json.dumps(point), flush=True))
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(results, indent=1) + "\n")
@@ -171,27 +166,12 @@ def take_medians(points: list[Point]) -> Point:
 def run_watched_service() -> Iterator[tuple[Client, psutil.Process, str]]:
     """Run a service on free ports and its Prometheus; yield a client, the process and Prometheus's address."""
     with tempfile.TemporaryDirectory() as scratch:
-        config = write_config(Path(scratch))
+        config = read_config(write_config(Path(scratch)))
         with (
             run_service(config) as service,
             run_prometheus(config.metrics.removeprefix("http://"), Path(scratch), find_free_port()) as prometheus,
         ):
             yield Client(config), service, prometheus
-
-
-def write_config(folder: Path) -> Config:
-    """Write the shipped configuration with free ports and a model store of its own."""
-    lines = []
-    for line in CONFIG.read_text().splitlines():
-        name, _, value = line.partition("=")
-        if value.startswith("http://"):
-            line = f"{name}=http://127.0.0.1:{find_free_port()}"
-        elif name == "model_store":
-            line = f"{name}={folder}"
-        lines.append(line)
-    path = folder / "config.properties"
-    path.write_text("\n".join(lines) + "\n")
-    return read_config(path)
 
 
 def send(client: Client, picture: Path, clients: int, rate: int, seconds: int) -> Point:

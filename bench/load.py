@@ -1,6 +1,7 @@
 """Load on a service: many clients of wrk, or one client that sends a mixture of requests in turn."""
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import requests
 
 from bench.traffic import Request
 from operate.client import Client, ServiceError
+from operate.config import OperatorError
 
 PAUSE_S = 0.01
 
@@ -24,6 +26,13 @@ def run_wrk(script: str, client: Client, clients: int, seconds: float, **environ
     if run.returncode:
         raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
     return run.stdout
+
+
+def require(*programs: str) -> None:
+    """Raise OperatorError if one of these programs is not installed."""
+    for program in programs:
+        if not shutil.which(program):
+            raise OperatorError(f"{program} is missing: install it first (Debian: apt install {program}).")
 
 
 @contextmanager

@@ -5,8 +5,6 @@ queue. The curves are those of the dashboard's own queries.
 """
 
 import argparse
-import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -16,9 +14,9 @@ from pathlib import Path
 import psutil
 
 from bench.dashboard import draw
-from bench.load import run_wrk, send_in_turn
+from bench.load import require, run_wrk, send_in_turn
 from bench.prometheus import query_range, run_prometheus
-from bench.service import find_workers, run_service
+from bench.service import find_free_port, find_workers, run_service
 from bench.traffic import make_bad, make_good
 from evaluate.out_of_distribution import make_out_of_distribution
 from evaluate.pictures import png
@@ -43,11 +41,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=CONFIG, help="the service's configuration (%(default)s)")
     parser.add_argument("--picture", type=Path, default=DRAWN, help="where to draw it (%(default)s)")
     options = parser.parse_args()
-    for program in ("prometheus", "wrk"):
-        if not shutil.which(program):
-            print(f"{program} is missing: install it first (Debian: apt install {program}).", file=sys.stderr)
-            return 1
     try:
+        require("prometheus", "wrk")
         config = read_config(options.config)
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -65,14 +60,6 @@ def main() -> int:
         return 1
     print(f"Wrote {options.picture}.")
     return 0
-
-
-def find_free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def rehearse(client: Client, service: psutil.Process, folder: Path) -> dict[int, str]:

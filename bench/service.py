@@ -1,18 +1,23 @@
 """The service under test: started if none runs, and its processes with their processor time and memory."""
 
+import random
+import re
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from operate.client import Client, ServiceError
-from operate.config import ROOT, Config
+from operate.config import CONFIG, ROOT, Config, OperatorError
 
 POLL_S = 0.1
+# Below those that the system gives to clients, which might take one before the server does.
+PORTS = range(20_000, 30_000)
 
 
 @contextmanager
@@ -43,12 +48,42 @@ def run_service(config: Config) -> Iterator[psutil.Process]:
             service.wait()
 
 
+def find_free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that is free. Raises OperatorError."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OperatorError("No port is free.")
+
+
+def write_config(folder: Path, shipped: Path = CONFIG, find_port: Callable[[], int] = find_free_port) -> Path:
+    """Write a shipped configuration with free ports in its addresses and a model store in the folder."""
+    lines = []
+    for line in shipped.read_text().splitlines():
+        name, _, value = line.partition("=")
+        if value.startswith("http://"):
+            line = re.sub(r"\d+$", str(find_port()), line)
+        elif name == "model_store":
+            line = f"{name}={folder}"
+        lines.append(line)
+    config = folder / "config.properties"
+    config.write_text("\n".join(lines) + "\n")
+    return config
+
+
 def find_processes() -> list[psutil.Process]:
     """Return TorchServe and its workers, if they run on this machine."""
-    servers = [
-        each for each in psutil.process_iter(["cmdline"]) if "digits.server.DigitServer" in (each.info["cmdline"] or [])
-    ]
+    servers = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            servers += [each] if is_server(each) else []
     return servers + [child for server in servers for child in server.children(recursive=True)]
+
+
+def is_server(process: psutil.Process) -> bool:
+    """Return whether a process is TorchServe's Java server."""
+    return "digits.server.DigitServer" in process.cmdline()
 
 
 def find_workers(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -7,17 +7,15 @@ networks with spaces between them: only these may say who the client is.
 import ipaddress
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 from operate.config import ROOT, Config, OperatorError, read_config
+from operate.gateway import Gateway
 from operate.serve import provide_archive, run_until_stopped
 from operate.torchserve import TorchServe
 
@@ -26,51 +24,21 @@ QUIT_TIMEOUT_S = 7
 POLL_S = 0.2
 
 
-class Gateway:
-    """nginx in a folder of its own, while the context lasts."""
-
-    def __init__(self, config: Config, port: int, trusted: str, folder: Path) -> None:
-        self.folder = folder
-        self.settings = {
-            "GATEWAY_SCHEME": "host",
-            "GATEWAY_HTTP": str(port),
-            "GATEWAY_SERVERS": f"server {config.inference.removeprefix('http://')};",
-            "GATEWAY_TIMEOUT": "30s",
-            "GATEWAY_MODEL": config.model,
-            "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
-            # Not asked: the service has no name.
-            "GATEWAY_RESOLVER": "127.0.0.1",
-            "GATEWAY_FILES": str(ROOT),
-            "GATEWAY_TRUST": " ".join(f"set_real_ip_from {network};" for network in read_networks(trusted)),
-        }
-
-    def __enter__(self) -> "Gateway":
-        """Start it. Raises OperatorError if there is no nginx."""
-        self.folder.mkdir(exist_ok=True)
-        fill_templates(self.settings, self.folder)
-        nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-        if not nginx:
-            raise OperatorError("nginx is missing (Debian: apt install nginx).")
-        command = [nginx, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
-        # A session of its own: see TorchServe.
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        return self
-
-    def __exit__(self, *_problem: object) -> None:
-        """Accept no more, answer what was accepted, but cut off clients that are too slow for it."""
-        self.process.send_signal(signal.SIGQUIT)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(QUIT_TIMEOUT_S)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def fill_templates(settings: dict[str, str], folder: Path) -> None:
-    """Write the gateway's configuration into a folder; settings that are not there become nothing."""
-    for template in (ROOT / "docker" / "gateway").glob("*.template"):
-        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
-        (folder / template.stem).write_text(filled)
+def make_gateway(config: Config, port: int, trusted: str, folder: Path) -> Gateway:
+    """Return the gateway of this container."""
+    settings = {
+        "GATEWAY_SCHEME": "host",
+        "GATEWAY_HTTP": str(port),
+        "GATEWAY_SERVERS": f"server {config.inference.removeprefix('http://')};",
+        "GATEWAY_TIMEOUT": "30s",
+        "GATEWAY_MODEL": config.model,
+        "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
+        # Not asked: the service has no name.
+        "GATEWAY_RESOLVER": "127.0.0.1",
+        "GATEWAY_FILES": str(ROOT),
+        "GATEWAY_TRUST": " ".join(f"set_real_ip_from {network};" for network in read_networks(trusted)),
+    }
+    return Gateway(settings, folder, QUIT_TIMEOUT_S)
 
 
 def main() -> int:
@@ -86,7 +54,7 @@ def main() -> int:
 def host(port: int, trusted: str, folder: Path) -> NoReturn:
     """Run both until Stopped is raised, or OperatorError when one of them ends or does not start."""
     config = write_config(port, folder)
-    gateway = Gateway(config, port, trusted, folder / "gateway")
+    gateway = make_gateway(config, port, trusted, folder / "gateway")
     provide_archive(config)
     with ExitStack() as stack:
         torchserve = stack.enter_context(TorchServe(config))
@@ -95,8 +63,7 @@ def host(port: int, trusted: str, folder: Path) -> NoReturn:
         stack.enter_context(gateway)
         print(f"Ready on port {port}.", file=sys.stderr)
         while torchserve.process.poll() is None:
-            if gateway.process.poll() is not None:
-                raise OperatorError(f"nginx ended with code {gateway.process.returncode}.")
+            gateway.check()
             time.sleep(POLL_S)
         raise torchserve.explain_end()
 

@@ -126,22 +126,29 @@ class Load:
 def ask(connection: http.client.HTTPConnection, known: Known, headers: dict[str, str]) -> str:
     """Return what came of one request."""
     try:
+        answer = post(connection, known.path, known.body, headers)
+    except TimeoutError:
+        return "hung"
+    except (OSError, http.client.HTTPException):
+        return "lost"
+    return known.judge(answer) if answer else "refused"
+
+
+def post(connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]) -> Answer | None:
+    """Return the answer to one request, None if the connection is refused. Raises OSError or HTTPException."""
+    try:
         if connection.sock is None:
             try:
                 connection.connect()
             except ConnectionError:
-                return "refused"
-        connection.request("POST", known.path, known.body, headers)
+                return None
+        connection.request("POST", path, body, headers)
         response = connection.getresponse()
         found = {name.lower(): value for name, value in response.getheaders()}
-        answer = Answer(response.status, found, response.read())
-    except TimeoutError:
-        connection.close()
-        return "hung"
+        return Answer(response.status, found, response.read())
     except (OSError, http.client.HTTPException):
         connection.close()
-        return "lost"
-    return known.judge(answer)
+        raise
 
 
 @contextmanager

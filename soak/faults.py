@@ -17,7 +17,7 @@ import psutil
 from evaluate.pictures import png
 from operate.archive import MANIFEST
 from operate.client import ServiceError, encode_picture
-from soak.clients import Event, Load, make_known
+from soak.clients import Event, Load, make_known, run_all
 from soak.service import Service
 from soak.tally import LONGEST_S, Row, judge
 from soak.wire import converse, write_request
@@ -177,7 +177,8 @@ class Faults:
             (group / "memory.limit_in_bytes").write_text(str(WORKER_ROOM))
             deadline = time.monotonic() + LONGEST_S
             while worker.is_running() and time.monotonic() < deadline:
-                self.send_large()
+                # Two at once: one alone goes to the worker that was busy last, which may be the other.
+                run_all(lambda _number: self.send_large(), range(2), 2)
             if worker.is_running():
                 raise ServiceError("the system killed no worker")
         except OSError as cause:

@@ -3,15 +3,15 @@
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import psutil
 import requests
 from numpy.typing import NDArray
 
-from bench.service import find_workers
+from bench.service import find_workers, is_server
 from soak.service import Service
 
 SAMPLE_S = 1.0
@@ -101,10 +101,11 @@ class Sampler:
         while not self.is_over.wait(SAMPLE_S):
             answered = count_answers(self.service)
             for process in self.service.find_processes():
-                name = name_process(process)
-                memory = measure_pss(process.pid)
-                if memory and name and answered is not None:
-                    self.samples.setdefault(name, []).append((time.monotonic(), answered, memory))
+                # It may have ended.
+                with suppress(psutil.Error):
+                    name, memory = name_process(process), process.memory_full_info().pss / MB
+                    if memory and name and answered is not None:
+                        self.samples.setdefault(name, []).append((time.monotonic(), answered, memory))
 
     def peak_mb(self) -> float:
         """Return the most that all processes together had in one sample, roughly: the sum of each one's most."""
@@ -121,26 +122,12 @@ class Sampler:
 
 
 def name_process(process: psutil.Process) -> str:
-    """Return what a process of the service is, or "" if it has ended."""
-    try:
-        command = process.cmdline()
-        if "digits.server.DigitServer" in command:
-            return "Java"
-        if find_workers([process]):
-            return f"worker {process.pid}"
-        return "scripts/serve" if any("operate.serve" in word for word in command) else ""
-    except psutil.Error:
-        return ""
-
-
-def measure_pss(process: int) -> float:
-    """Return the memory of a process, with shared pages counted once, in MB; 0 if it has ended."""
-    try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 / MB if found else 0
+    """Return what a process of the service is, or "" if it is no lasting part of it."""
+    if is_server(process):
+        return "Java"
+    if find_workers([process]):
+        return f"worker {process.pid}"
+    return "scripts/serve" if any("operate.serve" in word for word in process.cmdline()) else ""
 
 
 def count_answers(service: Service) -> float | None:

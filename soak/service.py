@@ -1,30 +1,22 @@
 """The service under test, with free ports and a folder of its own, and the gateway in front of it."""
 
 import os
-import random
-import re
-import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from bench.service import POLL_S, find_workers
+from bench.gateway import make_gateway
+from bench.service import POLL_S, find_free_port, find_workers, is_server, write_config
 from operate.client import Client, ServiceError
-from operate.config import CONFIG, ROOT, Config, OperatorError, read_config
-from operate.host import fill_templates
+from operate.config import ROOT, OperatorError, read_config
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 60
-# Below the ports that the system gives to clients, which might take one before the service does.
-PORTS = range(20_000, 30_000)
-NOBODY = 65534
 
 
 class Service:
@@ -34,7 +26,7 @@ class Service:
         self.folder, self.logs, self.scratch = folder, folder / "logs", folder / "tmp"
         for each in (self.logs, self.scratch):
             each.mkdir(exist_ok=True)
-        self.config = write_config(folder)
+        self.config = read_config(write_config(folder))
         self.client = Client(self.config)
         self.ready = folder / "ready"
         self.printed = folder / "printed"
@@ -112,7 +104,7 @@ class Service:
         """Return the Java server. Raises ServiceError."""
         for each in self.find_processes():
             with suppress(psutil.Error):
-                if "digits.server.DigitServer" in each.cmdline():
+                if is_server(each):
                     return each
         raise ServiceError("TorchServe does not run.")
 
@@ -143,34 +135,6 @@ class Service:
         )
 
 
-def write_config(folder: Path) -> Config:
-    """Write the shipped configuration with free ports of 127.0.0.1 and a model store in the folder."""
-    ports = iter(find_free_ports(4))
-    lines = []
-    for line in CONFIG.read_text().splitlines():
-        name, _, value = line.partition("=")
-        if value.startswith("http://"):
-            line = f"{name}=http://127.0.0.1:{next(ports)}"
-        elif name == "model_store":
-            line = f"{name}={folder}"
-        lines.append(line)
-    path = folder / "config.properties"
-    path.write_text("\n".join(lines) + "\n")
-    return read_config(path)
-
-
-def find_free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 that are free. Raises OperatorError."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise OperatorError("No port is free.")
-
-
 @contextmanager
 def run_service(folder: Path) -> Iterator[Service]:
     """Run a service while the context lasts. Raises ServiceError."""
@@ -182,69 +146,13 @@ def run_service(folder: Path) -> Iterator[Service]:
         service.stop()
 
 
-def find_nginx() -> str | None:
-    """Return where nginx is, if it is installed."""
-    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-
-
 @contextmanager
 def run_gateway(service: str) -> Iterator[str]:
     """Run nginx as shipped in front of a service's host:port; yield its host:port. Raises OperatorError."""
-    nginx = find_nginx()
-    if not nginx:
-        raise OperatorError("nginx is missing (Debian: apt install nginx).")
-    (port,) = find_free_ports(1)
-    shipped = dict(
-        re.findall(r'\b(GATEWAY_\w+)="?([^"\\\n]*?)"?(?: \\)?\n', (ROOT / "docker" / "Dockerfile").read_text())
-    )
-    with tempfile.TemporaryDirectory(prefix="soak-gateway-") as name:
-        folder = Path(name)
-        shutil.copytree(ROOT / "web", folder / "web")
-        settings: Mapping[str, str] = {
-            "GATEWAY_HTTP": f"127.0.0.1:{port}",
-            "GATEWAY_SERVERS": shipped["GATEWAY_SERVERS"].replace("service:8080 resolve", service),
-            "GATEWAY_RESOLVER": "127.0.0.1",
-            "GATEWAY_PAGE": str(folder / "web"),
-            # Each of our clients is one of its own, so that no limit for one stands in the way.
-            "GATEWAY_TRUST": "set_real_ip_from 127.0.0.0/8;",
-        }
-        fill_templates(shipped | dict(settings), folder)
-        (folder / "printed").touch()
-        user = None
-        if os.geteuid() == 0:
-            user = NOBODY
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, NOBODY, NOBODY)
-        command = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-        with (folder / "printed").open("ab") as printed:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                user=user,
-                group=user,
-                start_new_session=True,
-            )
-        try:
-            if not is_listening(port, process):
-                raise OperatorError(f"nginx did not start: {(folder / 'printed').read_text().strip()}")
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def is_listening(port: int, process: "subprocess.Popen[bytes]") -> bool:
-    """Return whether a process has come to accept connections at a port; not if it ends."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(POLL_S)
-    return False
+    # Each of our clients is one of its own, so that no limit for one stands in the way.
+    trust = "set_real_ip_from 127.0.0.0/8;"
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-gateway-") as folder,
+        make_gateway(Path(folder), find_free_port(), f"http://{service}", GATEWAY_TRUST=trust) as gateway,
+    ):
+        yield gateway.address.removeprefix("http://")

@@ -9,7 +9,8 @@ from torch import Tensor
 from digit_engine import Engine, build_engine
 from digit_net import DigitNet, load_net
 from operate.archive import build
-from tests.services import Gateway, Service, run_gateway, start, stop
+from operate.gateway import Gateway
+from tests.services import Service, run_gateway, start, stop
 from train.mnist import read_test
 
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
+from soak.clients import REFUSED_PAUSE_S, post
 from tests.services import EXAMPLES
-
-REFUSED_PAUSE_S = 0.1
 
 
 @contextmanager
@@ -57,17 +56,12 @@ def load(
 def ask(connection: http.client.HTTPConnection, path: str, digit: int, picture: bytes, headers: dict[str, str]) -> str:
     """Return what came of one request for a picture of a digit."""
     try:
-        if connection.sock is None:
-            try:
-                connection.connect()
-            except ConnectionError:
-                return "refused"
-        connection.request("POST", path, picture, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
+        answer = post(connection, path, picture, headers)
     except (OSError, http.client.HTTPException) as problem:
-        connection.close()
         return f"lost: {type(problem).__name__}"
-    if response.status != http.client.OK:
-        return f"status {response.status}: {text[:100]}"
+    if not answer:
+        return "refused"
+    text = answer.body.decode()
+    if answer.status != http.client.OK:
+        return f"status {answer.status}: {text[:100]}"
     return "right" if f'"digit":{digit},' in text else f"wrong: {text[:60]}"

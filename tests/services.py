@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -13,20 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+import bench.service
+from bench.gateway import make_gateway
 from operate.client import Client
 from operate.config import CONFIG, ROOT, Config, read_config
 from operate.examples import list_examples
-from operate.host import fill_templates
+from operate.gateway import NGINX, Gateway
 
 EXAMPLES = list_examples()
 START_TIMEOUT_S = 120
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-NOBODY = 65534
 # pytest-xdist's processes (gw0, gw1, ...) take turns.
 PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = iter(random.sample(range(15_000 + 1_000 * PROCESS, 16_000 + 1_000 * PROCESS), 1_000))
@@ -51,80 +49,21 @@ class Service:
         return f"{self.config.inference}/predictions/{self.config.model}"
 
 
-@dataclass
-class Gateway:
-    """A running nginx; its folder has its configuration, and what it printed."""
-
-    process: "subprocess.Popen[bytes]"
-    address: str
-    folder: Path
-
-
-def read_gateway_settings() -> dict[str, str]:
-    """Return what docker/Dockerfile sets for the gateway's templates."""
-    return dict(re.findall(r'\b(GATEWAY_\w+)="?([^"\\\n]*?)"?(?: \\)?\n', (ROOT / "docker" / "Dockerfile").read_text()))
-
-
 @contextlib.contextmanager
 def run_gateway(
     *services: str, certificates: Path | None = None, settings: dict[str, str] | None = None
 ) -> Iterator[Gateway]:
-    """Run nginx as its image does, with the shipped configuration and no rights, in front of services.
-
-    Of the settings in docker/Dockerfile, only those that say where something is are others.
-    """
+    """Run nginx as its image does, with the shipped configuration and no rights, in front of services."""
     if not NGINX:
         pytest.skip("needs nginx (Debian: apt install nginx)")
-    address, shipped = f"127.0.0.1:{free_port()}", read_gateway_settings()
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
-        values = (
-            shipped
-            | (settings or {})
-            | {
-                "GATEWAY_HTTP": address,
-                "GATEWAY_SERVERS": " ".join(
-                    shipped["GATEWAY_SERVERS"].replace("service:8080 resolve", urlsplit(service).netloc)
-                    for service in services
-                ),
-                "GATEWAY_RESOLVER": "127.0.0.1",
-                "GATEWAY_FILES": str(folder),
-                "GATEWAY_CERTIFICATES": str(folder / "certificates"),
-            }
-        )
-        for name in ("web", "examples"):
-            shutil.copytree(ROOT / name, folder / name)
+        values = (settings or {}) | {"GATEWAY_CERTIFICATES": str(folder / "certificates")}
         if certificates:
             shutil.copytree(certificates, folder / "certificates")
-        fill_templates(values, folder)
-        gateway = Gateway(start_nginx(folder), f"http://{address}", folder)
-        try:
-            poll(lambda: is_listening(address) or gateway.process.poll() is not None)
-            assert gateway.process.poll() is None, (folder / "printed").read_text()
+        with make_gateway(folder, free_port(), *services, **values) as gateway:
             yield gateway
-        finally:
-            gateway.process.send_signal(signal.SIGQUIT)
-            assert gateway.process.wait(60) == 0
-
-
-def start_nginx(folder: Path) -> "subprocess.Popen[bytes]":
-    """Start nginx with a configuration in a folder; what it prints is appended to a file there."""
-    assert NGINX
-    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-    with (folder / "printed").open("ab") as printed:
-        user = None
-        if os.geteuid() == 0:
-            user = NOBODY
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, NOBODY, NOBODY)
-        return subprocess.Popen(command, stdout=printed, stderr=printed, user=user, group=user)
-
-
-def is_listening(address: str) -> bool:
-    """Return whether something listens at host:port."""
-    host, port = address.split(":")
-    with socket.socket() as client:
-        return client.connect_ex((host, int(port))) == 0
+        assert gateway.process.returncode == 0
 
 
 def start(folder: Path, config: Path | None = None, *options: str, within: tuple[str, ...] = ()) -> Service:
@@ -153,17 +92,7 @@ def stop(running: Service) -> None:
 
 def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
     """Write a shipped configuration with free ports in its addresses and a model store in the folder."""
-    lines = []
-    for line in shipped.read_text().splitlines():
-        name, _, value = line.partition("=")
-        if value.startswith("http://"):
-            line = re.sub(r"\d+$", str(free_port()), line)
-        elif name == "model_store":
-            line = f"{name}={folder}"
-        lines.append(line)
-    config = folder / "config.properties"
-    config.write_text("\n".join(lines) + "\n")
-    return config
+    return bench.service.write_config(folder, shipped, free_port)
 
 
 def free_port() -> int:

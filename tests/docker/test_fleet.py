@@ -19,7 +19,7 @@ import yaml
 
 from operate.config import ROOT, read_config
 from tests.load import load
-from tests.services import EXAMPLES, Service, poll, run_gateway, start, start_nginx, stop, write_config
+from tests.services import EXAMPLES, Service, poll, run_gateway, start, stop, write_config
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 SEVEN = EXAMPLES[7].read_bytes()
@@ -113,9 +113,8 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
             time.sleep(1)
         # With a second gateway, whoever balances over both would have sent these there.
         with fleet.phase("the gateway restarted", allowed=("refused", *CLOSED)):
-            gateway.process.send_signal(signal.SIGQUIT)
-            gateway.process.wait(60)
-            gateway.process = start_nginx(gateway.folder)
+            gateway.stop()
+            gateway.start()
     stop(second)
 
 

@@ -11,7 +11,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from tests.services import Gateway, run_gateway
+from operate.gateway import Gateway
+from tests.services import run_gateway
 
 pytestmark = pytest.mark.server
 

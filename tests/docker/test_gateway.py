@@ -21,7 +21,8 @@ import yaml
 
 from operate.client import Client, ServiceError
 from operate.config import ROOT
-from tests.services import EXAMPLES, Gateway, Service, free_port, poll, run_gateway, start, stop, write_config
+from operate.gateway import Gateway
+from tests.services import EXAMPLES, Service, free_port, poll, run_gateway, start, stop, write_config
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

@@ -23,9 +23,11 @@ import requests
 import yaml
 from PIL import Image
 
+from bench.gateway import NOBODY
 from operate.config import ROOT
+from operate.gateway import NGINX
 from tests.load import load
-from tests.services import EXAMPLES, NGINX, NOBODY, START_TIMEOUT_S, free_port, poll
+from tests.services import EXAMPLES, START_TIMEOUT_S, free_port, poll
 
 IMAGE = "digits-host:latest"
 HOSTS = ROOT / "docker" / "hosts"

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.gateway import read_settings
 from operate.config import CONFIG, ROOT, read_config
-from tests.services import START_TIMEOUT_S, poll, read_gateway_settings, write_config
+from tests.services import START_TIMEOUT_S, poll, write_config
 
 DOCKER = ROOT / "docker"
 SHIPPED = DOCKER / "config.properties"
@@ -61,7 +62,7 @@ def test_the_configuration_differs_only_where_a_container_does() -> None:
 
 
 def test_the_gateway_knows_the_model_and_the_limit_of_the_service() -> None:
-    config, gateway = read_config(SHIPPED), read_gateway_settings()
+    config, gateway = read_config(SHIPPED), read_settings()
     assert gateway["GATEWAY_MODEL"] == config.model
     assert gateway["GATEWAY_MAX_REQUEST_BYTES"] == str(config.max_request_bytes)
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.services import EXAMPLES, Gateway, Service
+from operate.gateway import Gateway
+from tests.services import EXAMPLES, Service
 from tests.web.test_page import CHROMIUM, FLAGS, pytestmark  # noqa: F401
 
 WIDTH, HEIGHT = 1280, 720

@@ -19,7 +19,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
 
-from tests.services import EXAMPLES, Gateway, Service
+from operate.gateway import Gateway
+from tests.services import EXAMPLES, Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

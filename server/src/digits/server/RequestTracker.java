@@ -44,7 +44,7 @@ final class RequestTracker extends ChannelDuplexHandler {
     private boolean isPending;
     private boolean isClosing;
     private boolean isReadPending;
-    private boolean isRefused;
+    private boolean isEnded;
     private long arrived;
     private String endpoint = "";
 
@@ -77,7 +77,7 @@ final class RequestTracker extends ChannelDuplexHandler {
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        if (isRefused) {
+        if (isEnded) {
             ReferenceCountUtil.release(message);
         } else if (!later.isEmpty() || isPending && message instanceof HttpRequest) {
             later.add(message);
@@ -129,7 +129,6 @@ final class RequestTracker extends ChannelDuplexHandler {
             String length = ((HttpRequest) message).headers().get(HttpHeaderNames.CONTENT_LENGTH);
             if (length != null && !LENGTH.matcher(length.trim()).matches()) {
                 // Netty takes a sign as well, and then waits, or takes the body for the next request.
-                isRefused = true;
                 isClosing = true;
                 ReferenceCountUtil.release(message);
                 String sentence = "Content-Length must be a number of bytes, such as 5.";
@@ -150,6 +149,7 @@ final class RequestTracker extends ChannelDuplexHandler {
             if (answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
                 recordAnswer(answer);
                 if (isClosing) {
+                    isEnded = true;
                     forget();
                     HttpUtil.setKeepAlive(answer, false);
                     promise.addListener(ChannelFutureListener.CLOSE);

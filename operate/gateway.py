@@ -1,0 +1,97 @@
+"""Runs the gateway: nginx with the templates of docker/gateway."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from operate.config import ROOT, OperatorError
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+POLL_S = 0.05
+
+
+class Gateway:
+    """nginx in a folder of its own, which is the user's if one is given, while the context lasts.
+
+    What it prints is appended to the file printed, or goes where this program prints.
+    """
+
+    def __init__(
+        self, settings: dict[str, str], folder: Path, quit_timeout_s: float, user: int | None = None, printed: str = ""
+    ) -> None:
+        self.settings, self.folder, self.quit_timeout_s, self.user = settings, folder, quit_timeout_s, user
+        self.printed = folder / printed if printed else None
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches it."""
+        return f"http://127.0.0.1:{self.settings['GATEWAY_HTTP'].rpartition(':')[2]}"
+
+    def __enter__(self) -> "Gateway":
+        """Start it and return when it listens. Raises OperatorError."""
+        self.folder.mkdir(exist_ok=True)
+        fill_templates(self.settings, self.folder)
+        self.start()
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def start(self) -> None:
+        """Start nginx and return when it listens. Raises OperatorError."""
+        if not NGINX:
+            raise OperatorError("nginx is missing (Debian: apt install nginx).")
+        command = [NGINX, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
+        output = self.printed.open("ab") if self.printed else None
+        if self.user:
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, self.user, self.user)
+        # A session of its own: see TorchServe.
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            user=self.user,
+            group=self.user,
+            start_new_session=True,
+        )
+        if output:
+            output.close()
+        while not self.is_listening():
+            self.check()
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Accept no more, answer what was accepted, but cut off clients that are too slow for it."""
+        self.process.send_signal(signal.SIGQUIT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(self.quit_timeout_s)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def check(self) -> None:
+        """Raise OperatorError if it has ended."""
+        if self.process.poll() is not None:
+            said = f" {self.printed.read_text().strip()}" if self.printed else ""
+            raise OperatorError(f"nginx ended with code {self.process.returncode}.{said}")
+
+    def is_listening(self) -> bool:
+        """Return whether it accepts connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))) == 0
+
+
+def fill_templates(settings: dict[str, str], folder: Path) -> None:
+    """Write the gateway's configuration into a folder; settings that are not there become nothing."""
+    for template in (ROOT / "docker" / "gateway").glob("*.template"):
+        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
+        (folder / template.stem).write_text(filled)
