@@ -42,15 +42,18 @@ class Hands:
 
     def stroke(self, points: list[tuple[float, float]], device: str = "pen", *beside: tuple[float, float]) -> None:
         """Draw one stroke, with a finger beside other touches that are down already, or with another device."""
-        for number, point in enumerate(fill(points)):
-            if device == "touch":
-                self.touch("Move" if number else "Start", *beside, point)
-            else:
-                self.point("Moved" if number else "Pressed", point, device)
         if device == "touch":
+            self.trace(points, *beside)
             self.touch("End", *beside)
-        else:
-            self.point("Released", points[-1], device)
+            return
+        for number, point in enumerate(fill(points)):
+            self.point("Moved" if number else "Pressed", point, device)
+        self.point("Released", points[-1], device)
+
+    def trace(self, points: list[tuple[float, float]], *beside: tuple[float, float]) -> None:
+        """Draw with a finger, which stays down, beside other touches that are down already."""
+        for number, point in enumerate(fill(points)):
+            self.touch("Move" if number else "Start", *beside, point)
 
     def count_ink(self, x: float, y: float) -> int:
         """Return how many dark pixels there are near a point of the pad."""
@@ -141,13 +144,10 @@ def test_a_stroke_goes_on_outside_the_pad_and_ends_there(hands: Hands) -> None:
 
 
 def test_a_second_finger_draws_nothing(hands: Hands) -> None:
-    first, *rest = fill(SEVEN)
-    hands.touch("Start", first)
-    for point in rest:
-        hands.touch("Move", point)
-    hands.touch("Start", rest[-1], PALM)
-    hands.touch("Move", rest[-1], (0.86, 0.86))
-    hands.touch("End", rest[-1])
+    hands.trace(SEVEN)
+    hands.touch("Start", SEVEN[-1], PALM)
+    hands.touch("Move", SEVEN[-1], (0.86, 0.86))
+    hands.touch("End", SEVEN[-1])
     hands.touch("End")
     hands.expect_seven()
 
@@ -168,10 +168,7 @@ def test_a_gesture_of_the_browser_leaves_no_dot(hands: Hands) -> None:
 
 
 def test_a_stroke_ends_where_the_screen_is_turned(hands: Hands) -> None:
-    first, *rest = fill(SEVEN)
-    hands.touch("Start", first)
-    for point in rest:
-        hands.touch("Move", point)
+    hands.trace(SEVEN)
     hands.page.set_viewport_size({"width": 740, "height": 360})
     hands.page.wait_for_function("() => document.getElementById('pad').clientWidth < 300")
     hands.touch("Move", PALM)
