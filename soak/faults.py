@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ LEAST_S = {
     "refuse_memory": 60,
     "deploy_damaged": 60,
     "restart": 60,
+    "jump_clock": 60,
     # The server waits for 30 s for the answer to a batch.
     "lose_worker": 90,
 }
@@ -41,6 +43,7 @@ DISK_MB = 96
 CGROUP = Path("/sys/fs/cgroup/memory")
 WORKER_ROOM = 8 << 20
 SPARE_FILES = 20
+FAKETIME = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 STARTED = ("right", "refused", "503")
 
 
@@ -66,6 +69,7 @@ class Faults:
         self.marks: list[Mark] = []
         self.events: list[Event] = []
         self.hold_s = 5.0
+        self.clock = service.folder.parent / "clock"
 
     def run(self, seconds: float) -> None:
         """Stage each fault, and hold those that last for as long as the time allows."""
@@ -86,8 +90,8 @@ class Faults:
             ("no file descriptors left", "nothing lost; who connects may wait", self.exhaust_files, ("right",)),
             ("a file that is no archive deployed", "refused, nothing lost", self.deploy_garbage, ("right",)),
             ("an archive with damaged weights deployed", "refused, nothing lost", self.deploy_damaged, ("right",)),
-            ("the clock jumps", "nothing lost", self.jump_clock, ("right",)),
             ("SIGTERM, and started again", "all that was accepted is answered", self.restart, STARTED),
+            ("the clock jumps", "nothing lost", self.jump_clock, ("right",)),
             ("Java killed, and started again", "lost: at most what was in it", self.kill_java, STARTED),
         ]
         with Load(self.service.address, known, CLIENTS, PAUSE_S) as load:
@@ -286,16 +290,38 @@ class Faults:
         if done.returncode != 1 or sentence not in done.stderr:
             raise ServiceError(f"scripts/manage ended with {done.returncode}: {done.stderr.strip()}")
 
-    def jump_clock(self) -> None:
-        """Say why this is not staged."""
-        raise NotRun("a running process has the clock of the whole machine, which others use")
-
     def restart(self) -> None:
         """Stop the service as Docker does, and start it again. Raises ServiceError if it does not end with 0."""
         code = self.service.stop()
-        self.service.start()
+        self.service.start(**self.give_clock())
         if code:
             raise ServiceError(f"scripts/serve ended with {code}")
+
+    def give_clock(self) -> dict[str, str]:
+        """Return the environment that gives the service a clock which jumps alone: that of the machine is others' too."""
+        self.set_clock("+0d")
+        names = {"FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_CACHE_DURATION": "1", "DONT_FAKE_MONOTONIC": "1"}
+        return names | {"LD_PRELOAD": str(FAKETIME[0])} if FAKETIME else {}
+
+    def set_clock(self, offset: str) -> None:
+        """Let the clock of the service run by so much ahead of or behind the true one, from the next second on."""
+        written = self.clock.with_suffix(".new")
+        written.write_text(offset)
+        written.replace(self.clock)
+
+    def jump_clock(self) -> None:
+        """Let the clock jump a day ahead, two days back, and to the true time. Raises ServiceError if it does not."""
+        if not FAKETIME:
+            raise NotRun("needs libfaketime (Debian: apt install libfaketime)")
+        for days in (1, -1, 0):
+            self.set_clock(f"{days:+d}d")
+            time.sleep(1)
+            self.wait()
+            # The last line may not be whole yet.
+            line = (self.service.logs / "access.log").read_text().splitlines()[-2]
+            logged = datetime.fromisoformat(line.split()[0].replace(",", "."))
+            if abs(logged - datetime.now() - timedelta(days)) > timedelta(minutes=1):
+                raise ServiceError(f"it did not jump: the service logs {logged}")
 
     def kill_java(self) -> None:
         """Kill the Java server; scripts/serve ends with 1, and is started again. Raises ServiceError if it does not."""

