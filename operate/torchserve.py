@@ -28,11 +28,7 @@ JAVA_OPTIONS = [
     "-Xmx128m",
     # The collector that needs the least memory and threads.
     "-XX:+UseSerialGC",
-    # One pool of buffers of each kind: those for each thread would take 80 MB more.
-    "-Dio.netty.allocator.numDirectArenas=1",
-    "-Dio.netty.allocator.numHeapArenas=1",
-    "-Dio.netty.allocator.type=pooled",
-    # TorchServe's jar has older ones of the same names.
+    # TorchServe's jar has older ones of the same names: the first on the class path counts.
     "-Dio.netty.native.detectNativeLibraryDuplicates=false",
 ]
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.

@@ -298,7 +298,7 @@ class Faults:
             raise ServiceError(f"scripts/serve ended with {code}")
 
     def give_clock(self) -> dict[str, str]:
-        """Return the environment that gives the service a clock which jumps alone: that of the machine is others' too."""
+        """Return an environment that gives the service a clock of its own: that of the machine is others' too."""
         self.set_clock("+0d")
         names = {"FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_CACHE_DURATION": "1", "DONT_FAKE_MONOTONIC": "1"}
         return names | {"LD_PRELOAD": str(FAKETIME[0])} if FAKETIME else {}

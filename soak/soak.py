@@ -48,8 +48,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the same hostile input again (the report of a run has its seed)")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.md, figures and failing requests")
     options = parser.parse_args()
-    # As Ctrl-C, so that no process is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C, so that no process is left behind; also where a shell's background job has Ctrl-C ignored.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
     number = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     try:
         if options.report:
