@@ -36,14 +36,14 @@ def require(*programs: str) -> None:
 
 
 @contextmanager
-def send_in_turn(address: str, mixture: Sequence[Request]) -> Iterator[None]:
+def send_in_turn(address: str, mixture: Sequence[Request], pause_s: float = PAUSE_S) -> Iterator[None]:
     """Send these requests to http://host:port in turn, whatever the answers, while the context lasts."""
     is_over = threading.Event()
 
     def send() -> None:
         with requests.Session() as session:
             for path, (body, headers) in cycle(mixture):
-                if is_over.wait(PAUSE_S):
+                if is_over.wait(pause_s):
                     return
                 try:
                     session.post(address + path, data=body, headers=headers, timeout=30)

@@ -50,9 +50,11 @@ def find_last_error(since: datetime) -> str:
     file = log_folder() / "model.log"
     with suppress(OSError):
         lines = file.read_text(errors="replace")[-100_000:].splitlines()
+        # As log4j2.xml writes times, so that the letters are in the order of the times.
+        first = since.isoformat(timespec="milliseconds").replace(".", ",")
         # TorchServe's own error, which explains nothing, follows the one that does.
         error = re.compile(r" - ((?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown).*)")
-        found = [match[1] for line in lines if line >= since.isoformat() and (match := error.search(line))]
+        found = [match[1] for line in lines if line >= first and (match := error.search(line))]
         if found:
             return found[-1]
     return f"{file} says why."

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.load import run_wrk, send_in_turn
 from bench.traffic import make_bad
-from operate.client import ServiceError
+from evaluate.pictures import png
+from operate.client import ServiceError, encode_picture
 from operate.examples import list_examples
 from soak.clients import Load, make_known, witness
 from soak.memory import PER_REQUESTS, Fit, Sampler, Samples
@@ -19,7 +22,7 @@ from soak.tally import Row
 
 STEPS = tuple(2**power for power in range(10))
 STEADY_CLIENTS = 32
-# Of the clients beside it, between two requests: explanations and photos take long.
+# Of the clients beside it, between two requests: explanations, and uploads that are too large, take long.
 MIXED_PAUSE_S = 0.3
 # Of the load that is kept, one piece.
 PIECE_S = 5
@@ -62,14 +65,16 @@ def endure(
     """Return what came of a load that is kept for long, right and wrong requests mixed, and the growth of memory."""
     known, bad = make_known(service.client, number), list(make_bad(service.client).values())
     end = time.monotonic() + seconds
-    fast = Row("one picture, as fast as it goes", "every answer right", ("right",))
+    fast = Row("one 28x28 picture, as fast as it goes", "every answer right", ("right",))
     say(fast.name)
-    digit, picture = min(list_examples().items(), key=lambda pair: pair[1].stat().st_size)
+    digit, picture = 7, service.folder / "seven.png"
+    seen = service.client.post(service.client.explanations, encode_picture(list_examples()[digit].read_bytes()))
+    picture.write_bytes(png(np.array(seen["pixels"], np.uint8)))
     with ExitStack() as stack:
         sampler = stack.enter_context(Sampler(service))
         load = stack.enter_context(witness(service.address, known, pause_s=MIXED_PAUSE_S))
         # Their answers are judged in the part of hostile input.
-        stack.enter_context(send_in_turn(service.config.inference, bad[:-2]))
+        stack.enter_context(send_in_turn(service.config.inference, bad[:-2], MIXED_PAUSE_S))
         if shutil.which("wrk"):
             while time.monotonic() < end:
                 printed = run_wrk(

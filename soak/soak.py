@@ -136,7 +136,7 @@ def run_memory(service: Service, number: int, seconds: float, say: Say) -> tuple
     """Keep up a load and fit the growth of memory."""
     rows, samples, fits = endure(service, number, seconds, say)
     rows += hold_growth(fits)
-    text = "Right and refused requests of every kind, and one small picture as fast as it goes. Memory is PSS, sampled "
+    text = "Right and refused requests of every kind, and one 28x28 picture as fast as it goes. Memory is PSS, sampled "
     text += "each second; the requests are those that the service counts. The first two fifths are the warm-up; to the "
     text += "rest a line is fitted by least squares, to the means of 20 blocks, since neighbouring samples resemble "
     text += "each other. A bar is missed if growth is surely above it, and in both halves: a step, which an allocator "

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import requests
 import torch
 
 from operate.config import ROOT
-from tests.load import load
+from operate.readiness import find_last_error
+from tests.load import PAUSE_S, load
 from tests.management import Change, manage, remake, status
 from tests.services import EXAMPLES, Service, poll, start, stop
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.server
 @pytest.mark.slow
 def test_no_request_is_lost_while_workers_and_versions_change(own: Service, built: Path, tmp_path: Path) -> None:
     newer = remake(built, tmp_path, "0.2.0")
-    with load(own.predictions) as counts:
+    with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] > 100)
         for words in (
             ("scale", "--min", 3, "--wait"),
@@ -72,6 +74,16 @@ def rename_model(files: dict[str, bytes]) -> None:
     files["MAR-INF/MANIFEST.json"] = files["MAR-INF/MANIFEST.json"].replace(b'"mnist"', b'"cats"')
 
 
+@pytest.mark.parametrize(("begun_ms", "reason"), [(100, "ValueError: No."), (800, "{file} says why.")])
+def test_a_reason_is_one_logged_since_the_wait_began(
+    begun_ms: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_LOCATION", str(tmp_path))
+    file = tmp_path / "model.log"
+    file.write_text("2026-01-31T12:00:00,700 [INFO ] W-9000-stdout MODEL_LOG - ValueError: No.\n")
+    assert find_last_error(datetime(2026, 1, 31, 12, 0, 0, 1000 * begun_ms)) == reason.format(file=file)
+
+
 @pytest.mark.parametrize(
     ("change", "version", "sentence"),
     [
@@ -89,7 +101,7 @@ def test_a_broken_archive_leaves_the_old_version_serving(
 ) -> None:
     bad = remake(built, tmp_path, version, change)
     store = own.config.path.parent
-    with load(own.predictions, clients=2) as counts:
+    with load(own.predictions, clients=2, pause_s=PAUSE_S) as counts:
         refused = manage(own, "deploy", bad)
     assert refused.returncode == 1
     assert sentence in refused.stderr

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from operate.config import ROOT
-from tests.load import load
+from tests.load import PAUSE_S, load
 from tests.management import manage, remake, status
 from tests.services import EXAMPLES, Service, poll, write_config
 
@@ -62,7 +62,7 @@ def has_grown(counts: Counter[str], right: int) -> bool:
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_no_request(own: Service) -> None:
-    with load(own.predictions) as counts:
+    with load(own.predictions, pause_s=PAUSE_S) as counts:
         for _ in range(2):
             poll(partial(has_grown, counts, counts["right"] + 200))
             (version,) = status(own)["versions"]
@@ -93,7 +93,7 @@ def die_of_poison(files: dict[str, bytes]) -> None:
 @pytest.mark.slow
 def test_a_request_that_kills_workers_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
     assert manage(own, "deploy", remake(built, tmp_path, "0.2.0", die_of_poison)).returncode == 0
-    with load(own.predictions) as counts:
+    with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(partial(has_grown, counts, 200))
         poisoned = requests.post(own.predictions, data=b"poison", timeout=60)
         poll(partial(has_grown, counts, counts["right"] + 200))

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import requests
 
-from tests.load import load
+from tests.load import PAUSE_S, load
 from tests.management import manage, remake, status
 from tests.services import Service, poll
 
@@ -27,7 +27,7 @@ def are_ready(service: Service, count: int) -> bool:
 def test_a_frozen_worker_is_replaced_within_seconds(workers: int, own: Service) -> None:
     assert manage(own, "scale", "--min", workers, "--max", workers, "--wait").returncode == 0
     waits_s: list[float] = []
-    with load(own.predictions, waits_s=waits_s) as counts:
+    with load(own.predictions, waits_s=waits_s, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] >= 200)
         (version,) = status(own)["versions"]
         frozen = psutil.Process(version["workers"][0]["pid"])
@@ -66,7 +66,7 @@ def work_for_ever(files: dict[str, bytes]) -> None:
 
 def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
     assert manage(own, "deploy", remake(built, tmp_path, "0.2.0", work_for_ever)).returncode == 0
-    with load(own.predictions) as counts:
+    with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] >= 200)
         endless = requests.post(own.predictions, data=b"endless", timeout=60)
         done = counts["right"] + 200
