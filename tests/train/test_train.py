@@ -25,7 +25,7 @@ ONE_BATCH = ["--epochs", "1", "--limit", str(BATCH), "--without", "pages", "--wi
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights of a short run of scripts/train, their record beside them."""
     weights = tmp_path_factory.mktemp("trained") / "net.pt"
-    command: list[str | Path] = [ROOT / "scripts" / "train", "--epochs", "3", "--limit", "1024", "--weights", weights]
+    command: list[str | Path] = [ROOT / "scripts" / "train", "--epochs", "3", "--limit", "512", "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "epoch 3/3: loss" in run.stdout
@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_learns_and_writes_weights_with_a_record(trained: Path) -> None:
     DigitNet().load_state_dict(torch.load(trained, weights_only=True))
     record = json.loads(trained.with_suffix(".json").read_text())
-    assert {"seed": 0, "epochs": 3, "limit": 1024, "without": []}.items() <= record.items()
+    assert {"seed": 0, "epochs": 3, "limit": 512, "without": []}.items() <= record.items()
     assert {"torch", "torchvision", "python", "device", "duration_s"} <= set(record)
     # Chance is 0.1.
     assert record["validation_accuracy"] > 0.5
