@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -308,14 +309,18 @@ class Faults:
         self.clock.write_bytes(bytes(8))
         return {"LD_PRELOAD": str(library), "CLOCK": str(self.clock)}
 
+    def set_clock(self, days: int) -> None:
+        """Let the clock of the service be so many days ahead of the true one."""
+        # The processes have the file mapped.
+        with self.clock.open("r+b") as file:
+            file.write((86_400 * days).to_bytes(8, sys.byteorder, signed=True))
+
     def jump_clock(self) -> None:
         """Let the clock jump a day ahead, two days back, and to the true time. Raises ServiceError if it does not."""
         if not self.clock.exists():
             raise NotRun("needs a C compiler, to give the service a clock of its own")
         for days in (1, -1, 0):
-            # The processes have the file mapped.
-            with self.clock.open("r+b") as file:
-                file.write((86_400 * days).to_bytes(8, "little", signed=True))
+            self.set_clock(days)
             self.wait()
             # The last line may not be whole yet.
             line = (self.service.logs / "access.log").read_text().splitlines()[-2]

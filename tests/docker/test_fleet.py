@@ -8,7 +8,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,16 @@ CLOSED = ("lost: RemoteDisconnected", "lost: ConnectionResetError", "lost: Broke
 RETRIED_S = 3
 # As docker/kubernetes sets it, but shorter, as all waiting here.
 SETTINGS = {"GATEWAY_TIMEOUT": "3s", "GATEWAY_TRUST": "set_real_ip_from 127.0.0.0/8;"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """End the services that a failed test leaves."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    for each in set(psutil.Process().children(recursive=True)) - before:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 class Phases:

@@ -1,8 +1,11 @@
 """scripts/soak holds a service against its bars, and says so when one is missed."""
 
+import os
+import shutil
 import signal
 import subprocess
 import threading
+import time
 from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
@@ -14,9 +17,11 @@ from hypothesis import strategies as st
 
 from digit_formats import SUFFIXES_OF, recognise
 from operate.config import ROOT
+from soak.faults import Faults
 from soak.hostile import draw, judge_probe
 from soak.load import MOST_GROWTH, hold_growth
 from soak.memory import fit
+from soak.service import Service
 from soak.smuggling import Arrival, Probe
 from soak.soak import conclude, parse_minutes, parse_parts
 from soak.tally import Row, judge, write_failures
@@ -176,6 +181,17 @@ def test_there_is_a_small_file_that_grows_in_every_format() -> None:
     made = {name: make() for name, make in make_bombs().items() if "25 megapixels" not in name and "MB" not in name}
     assert {recognise(file)[0] for file in made.values()} == SUFFIXES_OF.keys()
     assert max(map(len, made.values())) < 2_000_000
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler (Debian: apt install gcc)")
+def test_a_clock_of_its_own_jumps_alone(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir()
+    faults = Faults(Service(tmp_path / "service"), 0, print)
+    given = os.environ | faults.give_clock()
+    for days in (1, -1, 0):
+        faults.set_clock(days)
+        told = int(subprocess.run(["date", "+%s"], env=given, capture_output=True, check=True).stdout)
+        assert abs(told - time.time() - 86_400 * days) < 60
 
 
 @pytest.mark.server
