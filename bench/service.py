@@ -77,7 +77,8 @@ def find_processes() -> list[psutil.Process]:
     servers = []
     for each in psutil.process_iter():
         with suppress(psutil.Error):
-            servers += [each] if is_server(each) else []
+            if is_server(each):
+                servers.append(each)
     return servers + [child for server in servers for child in server.children(recursive=True)]
 
 

@@ -28,24 +28,27 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_bill_of_materials_is_valid_and_whole(written: Path) -> None:
+@pytest.fixture
+def listed(written: Path) -> set[str]:
+    """The package URLs in the bill of materials."""
+    return {each["purl"] for each in json.loads((written / "sbom.json").read_text())["components"]}
+
+
+def test_the_bill_of_materials_is_valid_and_whole(written: Path, listed: set[str]) -> None:
     text = (written / "sbom.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    listed = {each["purl"] for each in json.loads(text)["components"]}
     assert len(LOCKED) > 20
     assert listed >= {f"pkg:pypi/{name}@{version}" for name, version in LOCKED.items()}
 
 
-def test_the_java_libraries_are_those_of_torchserve(written: Path) -> None:
+def test_the_java_libraries_are_those_of_torchserve(listed: set[str]) -> None:
     with zipfile.ZipFile(Path(ts.__file__).parent / "frontend" / "model-server.jar") as jar:
         netty = jar.read("META-INF/io.netty.versions.properties").decode()
     (version,) = re.findall(r"^netty-codec-http\.version=(.*)$", netty, re.MULTILINE)
-    listed = {each["purl"] for each in json.loads((written / "sbom.json").read_text())["components"]}
     assert f"pkg:maven/io.netty/netty-all@{version}" in listed
 
 
-def test_the_newer_java_libraries_are_listed(written: Path) -> None:
-    listed = {each["purl"] for each in json.loads((written / "sbom.json").read_text())["components"]}
+def test_the_newer_java_libraries_are_listed(listed: set[str]) -> None:
     assert "pkg:maven/io.netty/netty-transport-native-epoll@4.2.18.Final?classifier=linux-x86_64" in listed
     for prefix, group in (("netty", "io.netty"), ("log4j", "org.apache.logging.log4j")):
         jars = list((ROOT / "server" / "lib").glob(f"{prefix}-*.jar"))

@@ -54,6 +54,8 @@ def test_better_weights_are_kept(trained: Path, tmp_path: Path, capsys: pytest.C
     record = json.loads((tmp_path / "net.worse.json").read_text())
     assert record["without"] == ["elastic", "pages", "styles", "thumbnails"]
     DigitNet().load_state_dict(torch.load(tmp_path / "net.worse.pt", weights_only=True))
+    assert main([*run, "--force"]) == 0
+    assert weights.read_bytes() != trained.read_bytes()
 
 
 def test_weights_without_a_record_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from train.pages import RandomPages
 from train.train_ink import (
     BATCH,
     LEAST_BATCHES,
+    MEASURE,
     add_normalisation,
     fold,
     ink_loss,
@@ -29,7 +30,7 @@ PAGES = LEAST_BATCHES * BATCH
 
 
 @pytest.mark.slow
-def test_training_learns_and_writes_weights_with_a_record(tmp_path: Path) -> None:
+def test_training_learns_and_keeps_better_weights(tmp_path: Path) -> None:
     weights = tmp_path / "ink.pt"
     command: list[str | Path] = [ROOT / "scripts" / "train-ink", "--pictures", str(PAGES), "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -39,6 +40,11 @@ def test_training_learns_and_writes_weights_with_a_record(tmp_path: Path) -> Non
     untrained = measure(InkNet().eval(), read_held_out_hands(), 128)
     assert record["validation_dice"] > untrained + 0.1
     InkNet().load_state_dict(torch.load(weights, weights_only=True))
+    trained = weights.read_bytes()
+    weights.with_suffix(".json").write_text(json.dumps(record | {MEASURE: 0.99}))
+    assert main(["--pictures", str(PAGES), "--weights", str(weights)]) == 1
+    assert weights.read_bytes() == trained
+    assert (tmp_path / "ink.worse.pt").exists()
 
 
 @pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={PAGES - 1}", "--pictures=many", "--seed=x"])
