@@ -9,10 +9,10 @@ import org.pytorch.serve.wlm.WorkerInitializationException;
 import org.pytorch.serve.wlm.WorkerLifeCycle;
 
 /**
- * A worker's Python process, which is not killed before it has printed the rest of its metrics.
+ * A worker's Python process, which is not killed before all that it has printed is read.
  *
- * <p>The process ends when its connection is closed (operate/worker.py), and prints what it has counted
- * as it ends (handler/digit_metrics.py).
+ * <p>The process ends when its connection is closed (operate/worker.py), and as it ends prints why
+ * and what it has counted (handler/digit_metrics.py). Killing it closes its outputs, read or not.
  */
 final class DrainingLifeCycle extends WorkerLifeCycle {
     /** Milliseconds for a process to end by itself. */
@@ -21,7 +21,7 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
     /** Counts the ends of standard output and standard error. */
     private volatile CountDownLatch outputs = new CountDownLatch(0);
 
-    private volatile boolean isRetired;
+    private Process ended;
 
     DrainingLifeCycle(ConfigManager config, Model model) {
         super(config, model);
@@ -42,14 +42,12 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
         }
     }
 
-    /** Gives the process time to end by itself: its connection will be closed. */
-    void retire() {
-        isRetired = true;
-    }
-
+    /** Gives the process time to end by itself: its connection is closed. */
     @Override
     public void exit() {
-        if (isRetired) {
+        // The same one as before: none could be started.
+        if (getProcess() != ended) {
+            ended = getProcess();
             Uninterruptibles.awaitUninterruptibly(outputs, END_MS, TimeUnit.MILLISECONDS);
         }
         super.exit();

@@ -27,6 +27,7 @@ final class DrainingWorkerThread extends WorkerThread {
     private final Counter.Child starts;
     private final ReentrantLock activity = new ReentrantLock();
     private volatile boolean hasLoaded;
+    private volatile boolean hasEnded;
     private List<Object> lastSeen = List.of();
     private int idleChecks;
 
@@ -53,6 +54,7 @@ final class DrainingWorkerThread extends WorkerThread {
         try {
             starts.inc();
             super.run();
+            hasEnded = true;
         } finally {
             watch.cancel(false);
             activity.unlock();
@@ -86,14 +88,13 @@ final class DrainingWorkerThread extends WorkerThread {
 
     /** Tells whether TorchServe will not start the worker again, or need not, as it never loaded the model. */
     boolean isGivenUp() {
-        boolean cannotLoad = !hasLoaded && getState() == WorkerState.WORKER_STOPPED;
+        boolean cannotLoad = !hasLoaded && hasEnded;
         return cannotLoad || !activity.isLocked() && !isHealthy();
     }
 
     /** Ends the worker after the batch in its hands, or as a model's last one when no request waits. */
     void retire(boolean isLast) {
         if (getState() == WorkerState.WORKER_MODEL_LOADED) {
-            ((DrainingLifeCycle) lifeCycle).retire();
             ((EagerBatchAggregator) aggregator).retire(isLast);
             setState(WorkerState.WORKER_SCALED_DOWN, 200);
         } else {
