@@ -6,6 +6,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -407,14 +408,6 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
         requests.put(workers + "&min_worker=1&max_worker=1", timeout=60)
         status(200)
 
-        (java,) = psutil.Process(running.process.pid).children()
-        java.suspend()
-        late = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
-        java.resume()
-        assert (late.status, late.headers["retry-after"]) == (504, "5")
-        assert late.error == "The service is too slow: try again in a few seconds."
-        status(200)
-
         stop(running)
         gone = status(503)
         assert gone.headers["retry-after"] == "5"
@@ -424,6 +417,36 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
         again = start(tmp_path, running.config.path)
         status(200)
         stop(again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("timeout_s", "answers_after_s"), [(3, 6), (15, 15)])
+def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(
+    timeout_s: int, answers_after_s: int, service: Service
+) -> None:
+    (java,) = psutil.Process(service.process.pid).children()
+    with run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": f"{timeout_s}s"}) as gateway:
+        java.suspend()
+        try:
+            begun = time.monotonic()
+            late = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
+            assert answers_after_s <= time.monotonic() - begun < answers_after_s + 2
+        finally:
+            java.resume()
+        assert (late.status, late.headers["retry-after"]) == (504, "5")
+        assert late.error == "The service is too slow: try again in a few seconds."
+
+
+@pytest.mark.slow
+def test_a_request_is_answered_at_the_second_try(service: Service) -> None:
+    (java,) = psutil.Process(service.process.pid).children()
+    with run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "3s"}) as gateway:
+        java.suspend()
+        thaw = threading.Timer(4, java.resume)
+        thaw.start()
+        answer = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
+        thaw.join()
+        assert answer.status == 200
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
