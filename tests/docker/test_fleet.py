@@ -211,6 +211,10 @@ class Cluster:
         path.write_text(yaml.safe_dump(manifest))
         network = f"{self.network}:alias={base}.digits.svc.cluster.local"
         self.podman("kube", "play", "--network", network, str(path))
+        # Else it would change as pods leave, and for a minute nobody would reach whom he knew.
+        bridge = self.podman("network", "inspect", "--format", "{{.NetworkInterface}}", self.network)
+        address = Path(f"/sys/class/net/{bridge}/address").read_text().strip()
+        run_ip("link", "set", bridge, "address", address)
 
     def podman(self, *words: str) -> str:
         """Run podman and return what it prints."""
