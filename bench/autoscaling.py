@@ -21,7 +21,7 @@ from bench.capacity import MEASURED, MOST_OTHERS, Point
 from bench.fleet import SHIPPED, Capacity, Numbers, Run, Watch, read_capacity, select_stable, simulate
 from bench.hpa import DOWN, UP, Autoscaler, Policy, read_manifest
 from evaluate.document import Section, Table, align, write_report
-from evaluate.figures import BLUE, GREY, INK, ORANGE, figure_style, save
+from evaluate.style import BLUE, GREY, INK, ORANGE, figure_style, save
 from operate.config import ROOT, OperatorError
 
 MANIFEST = ROOT / "docker" / "kubernetes" / "production" / "autoscaling.yaml"

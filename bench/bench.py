@@ -7,30 +7,25 @@ wrk, takes its share of the same cores.
 import argparse
 import io
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
-import psutil
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from bench.load import require, run_wrk
-from bench.service import ensure_service, find_processes, find_workers, sum_cpu_seconds, sum_memory_mb
-from digit_engine import name_precision
+from bench.machine import describe_machine
+from bench.service import ensure_service, sum_cpu_seconds, sum_memory_mb
 from evaluate.document import Section, Table, align, write_report
-from evaluate.figures import figure_style, save
 from evaluate.pictures import png
+from evaluate.style import figure_style, save
 from operate.client import Client, ServiceError
 from operate.config import OperatorError, read_config
 from train.mnist import read_test
@@ -150,22 +145,6 @@ def measure_size(client: Client, side: int) -> float:
             raise ServiceError(f"A 7 of {side}x{side} pixels was read as another digit.")
         times.append(1e3 * (time.perf_counter() - started))
     return statistics.median(times)
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return the facts about the machine that the figures depend on."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "engine": f"OpenVINO {version('openvino')} in {name_precision(openvino.Core())}",
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "workers": len(find_workers(find_processes())),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-    }
 
 
 def tabulate(load: dict[int, Point]) -> Table:

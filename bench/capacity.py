@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from bench.bench import describe_machine
 from bench.load import require, run_wrk
+from bench.machine import describe_machine
 from bench.prometheus import get, run_prometheus
 from bench.service import find_free_port, run_service, write_config
 from evaluate.pictures import png

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from bench.prometheus import query_range
-from evaluate.figures import BLUE, GREY, INK, ORANGE, figure_style, save
+from evaluate.style import BLUE, GREY, INK, ORANGE, figure_style, save
 from operate.config import ROOT
 
 DASHBOARD = ROOT / "docker" / "grafana" / "digits.json"

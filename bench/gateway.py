@@ -33,6 +33,8 @@ def make_gateway(folder: Path, port: int, *services: str, **settings: str) -> Ga
             server.replace("service:8080 resolve", urlsplit(service).netloc) for service in services
         ),
         "GATEWAY_RESOLVER": "127.0.0.1",
+        # As "resolve", newer than Debian's nginx.
+        "GATEWAY_KEEPALIVE": "",
         "GATEWAY_FILES": str(folder),
     }
     user = NOBODY if os.geteuid() == 0 else None

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluate.document import Section, Table, write_report
-from evaluate.figures import BLUE, GREY, INK, ORANGE, figure_style, save
+from evaluate.style import BLUE, GREY, INK, ORANGE, figure_style, save
 from operate.archive import read_checkout_version
 from operate.config import ROOT
 from soak.clients import Event

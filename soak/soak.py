@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.bench import describe_machine
+from bench.machine import describe_machine
 from evaluate.document import Section, align
 from operate.config import OperatorError
 from soak.faults import Faults, small_disk

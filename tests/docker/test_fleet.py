@@ -118,7 +118,8 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
         with fleet.phase("two fewer"):
             leave(first)
             leave(third)
-        with fleet.phase("the gateway's configuration loaded again"):
+        # Newer ones than Debian's close no connection on which a client sends just then: keepalive_min_timeout.
+        with fleet.phase("the gateway's configuration loaded again", allowed=CLOSED):
             gateway.process.send_signal(signal.SIGHUP)
             time.sleep(1)
         # With a second gateway, whoever balances over both would have sent these there.
@@ -299,6 +300,7 @@ def test_nothing_is_lost_in_the_deployments_of_kubernetes(cluster: Cluster) -> N
         with fleet.phase("two fewer"):
             cluster.remove("more-pod-0")
             cluster.remove("more-pod-1")
-        with fleet.phase("the gateway's configuration loaded again"):
-            cluster.podman("kill", "--signal", "HUP", "gateway-pod-0-gateway")
-            time.sleep(1)
+        with fleet.phase("the gateway's configuration loaded again, 5 times"):
+            for _ in range(5):
+                cluster.podman("kill", "--signal", "HUP", "gateway-pod-0-gateway")
+                time.sleep(1)
