@@ -6,8 +6,8 @@ import resource
 import shutil
 import socket
 import subprocess
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -23,6 +23,7 @@ import yaml
 from operate.client import Client, ServiceError
 from operate.config import ROOT
 from operate.gateway import Gateway
+from soak.faults import frozen
 from tests.services import EXAMPLES, Service, free_port, poll, run_gateway, start, stop, write_config
 
 pytestmark = pytest.mark.server
@@ -426,13 +427,10 @@ def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(
 ) -> None:
     (java,) = psutil.Process(service.process.pid).children()
     with run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": f"{timeout_s}s"}) as gateway:
-        java.suspend()
-        try:
+        with frozen(java):
             begun = time.monotonic()
             late = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
             assert answers_after_s <= time.monotonic() - begun < answers_after_s + 2
-        finally:
-            java.resume()
         assert (late.status, late.headers["retry-after"]) == (504, "5")
         assert late.error == "The service is too slow: try again in a few seconds."
 
@@ -440,13 +438,14 @@ def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(
 @pytest.mark.slow
 def test_a_request_is_answered_at_the_second_try(service: Service) -> None:
     (java,) = psutil.Process(service.process.pid).children()
-    with run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "3s"}) as gateway:
-        java.suspend()
-        thaw = threading.Timer(4, java.resume)
-        thaw.start()
-        answer = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
-        thaw.join()
-        assert answer.status == 200
+    with (
+        run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "3s"}) as gateway,
+        ThreadPoolExecutor(1) as client,
+    ):
+        with frozen(java):
+            answer = client.submit(ask, gateway, f"POST {PREDICTIONS}", body=SEVEN)
+            time.sleep(4)
+        assert answer.result().status == 200
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
