@@ -10,7 +10,7 @@ import openvino
 import psutil
 
 from bench.service import find_processes, find_workers
-from digit_engine import name_precision
+from model.engine import name_precision
 
 
 def describe_machine() -> dict[str, Any]:

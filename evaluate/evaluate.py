@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from digit_net import load_net
 from evaluate.corruptions import CORRUPTIONS, make_uploads
 from evaluate.document import align, write_report
 from evaluate.out_of_distribution import make_out_of_distribution
@@ -22,6 +21,7 @@ from evaluate.pages import make_pages, split_by_kind, to_pictures
 from evaluate.pictures import PictureSet, png, read_folder
 from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service, read_threshold
 from evaluate.report import Curve, describe, tabulate
+from model.digit_net import load_net
 from operate.client import Client
 from operate.config import OperatorError, read_config
 from train.mnist import read_test

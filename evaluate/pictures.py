@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from digit_formats import SUFFIXES
+from model.formats import SUFFIXES
 from operate.config import OperatorError
 
 LABELS = "labels.csv"

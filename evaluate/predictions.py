@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from digit_engine import Engine, build_engine
-from digit_image import BadImage, read_picture
-from digit_net import DigitNet
-from digit_reader import Reading, read
 from evaluate.pictures import PictureSet
+from model.decode import read_picture
+from model.digit_net import DigitNet
+from model.engine import Engine, build_engine
+from model.errors import BadImage
+from model.recognise import Reading, read
 from operate.client import Client, ServiceError
 from operate.config import OperatorError
 

@@ -6,13 +6,13 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from digit_record import compute_hash
-from digit_weights import INK_WEIGHTS, WEIGHTS
 from evaluate import figures
 from evaluate.corruptions import Corruption
 from evaluate.document import Section, Table
 from evaluate.metrics import auroc, calibration_error, wilson
 from evaluate.predictions import Result, certain_yet_wrong
+from model.record import compute_hash
+from model.weights import INK_WEIGHTS, WEIGHTS
 
 MISTAKES = 24
 EXAMPLES = 10

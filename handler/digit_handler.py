@@ -1,22 +1,22 @@
 """The handler that TorchServe calls: a batch of requests in, one JSON answer for each out."""
 
-import importlib.util
 import logging
 from typing import TypeGuard
 
 import numpy as np
 from ts.context import Context
 
-from digit_engine import Engine, build_engine
-from digit_explanation import explain
-from digit_image import NO_MEMORY, BadImage, Picture, turn_back
-from digit_limit import begin_step, limit_steps
-from digit_metrics import Tally
-from digit_reader import Reading, read
-from digit_requests import Answer, Request, Row, read_request, write_response
+from handler.explanation import explain
+from handler.limit import begin_step, limit_steps
+from handler.metrics import Tally
+from handler.requests import Answer, Request, Row, read_request, write_response
+from model.decode import Picture, turn_back
+from model.engine import build_engine
+from model.errors import NO_MEMORY, BadImage
+from model.recognise import Reading, read
 
 DECIMALS = 6
-# Pictures that are read in one step of digit_limit: 3 s of processor time at most.
+# Pictures that are read in one step of handler.limit: 3 s of processor time at most.
 STEP_PICTURES = 1024
 
 
@@ -32,7 +32,7 @@ class DigitHandler:
         logging.getLogger().setLevel(logging.WARNING)
         settings = context.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
-        self.engine = load_engine(context.system_properties.get("gpu_id"), settings["threads"])
+        self.engine = build_engine(settings["threads"])
         self.model = context.manifest["model"]
         self.tally = Tally(context.metrics, self.model["modelVersion"])
 
@@ -117,13 +117,3 @@ class DigitHandler:
         }
         # Only where it is so: almost never.
         return answer | {"as_stored": True} if reading.is_as_stored else answer
-
-
-def load_engine(gpu: int | None, threads: int) -> Engine:
-    """Return both nets for the GPU that TorchServe gave this worker, if torch is installed, or for the processor."""
-    if gpu is not None and importlib.util.find_spec("torch"):
-        # Only here is torch worth its memory.
-        from digit_gpu import build_engine_on_gpu
-
-        return build_engine_on_gpu(gpu)
-    return build_engine(threads)

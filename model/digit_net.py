@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digit_pixels import PIXEL_MEAN, PIXEL_STD
-from digit_record import check_record
-from digit_weights import WEIGHTS
+from model.geometry import PIXEL_MEAN, PIXEL_STD
+from model.record import check_record
+from model.weights import WEIGHTS
 
 
 class DigitNet(nn.Module):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,10 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from digit_record import check_record, compute_hash
+from model.record import check_record, compute_hash
 from operate.config import ROOT, OperatorError, read_config
 
-WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "digit_ink_net.pt"
+WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "ink_net.pt"
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
@@ -38,23 +39,19 @@ def build(model_store: Path, model: str) -> Path:
         except RuntimeError as problem:
             sentence = f"{problem} Restore both with git checkout, or make both with scripts/{script} --force."
             raise ArchiveError(sentence) from problem
-    # The net and the handler are passed by options of their own.
-    modules = {path for room in ("handler", "model") for path in (ROOT / room).glob("*.py")}
-    modules -= {ROOT / "model" / "digit_net.py", ROOT / "handler" / "digit_handler.py"}
     command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
     command += ["--model-name", model, "--version", str(read_checkout_version())]
-    command += ["--model-file", "model/digit_net.py", "--serialized-file", str(WEIGHTS)]
-    command += ["--handler", "handler/digit_handler.py", "--config-file", "handler/model-config.yaml"]
-    records = [weights.with_suffix(".json") for weights in (WEIGHTS, INK_WEIGHTS)]
-    command += ["--extra-files", ",".join(map(str, [*modules, INK_WEIGHTS, *records]))]
+    command += ["--model-file", "model/digit_net.py", "--handler", "handler/digit_handler.py"]
+    command += ["--config-file", "handler/model-config.yaml"]
     archive = model_store / f"{model}.mar"
     try:
         with tempfile.TemporaryDirectory() as scratch:
             # The archiver empties a folder named after the model in the temporary directory: give it its own.
-            export = Path(scratch) / "export"
+            export, packages = Path(scratch) / "export", Path(scratch) / "packages"
             export.mkdir()
+            copy_packages(packages)
             subprocess.run(
-                [*command, "--export-path", export],
+                [*command, "--extra-files", packages, "--export-path", export],
                 cwd=ROOT,
                 env=os.environ | {"TMPDIR": scratch},
                 check=True,
@@ -69,6 +66,16 @@ def build(model_store: Path, model: str) -> Path:
     except OSError as cause:
         raise ArchiveError(f"{archive} cannot be written: {cause.strerror or cause}.") from cause
     return archive
+
+
+def copy_packages(folder: Path) -> None:
+    """Copy model/ and handler/ into a folder, but for the net and the handler, which TorchServe wants at the root."""
+    at_root = ("digit_net.py", "digit_handler.py")
+    for room, kinds in (("model", (".py", ".pt", ".json")), ("handler", (".py",))):
+        (folder / room).mkdir(parents=True)
+        for path in (ROOT / room).iterdir():
+            if path.suffix in kinds and path.name not in at_root:
+                shutil.copy(path, folder / room)
 
 
 def read_checkout_version() -> Version:
@@ -99,6 +106,7 @@ def pack(folder: Path, archive: Path) -> None:
     """Zip the files of a folder in a fixed order, with fixed times and modes, uncompressed so that it loads fast."""
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["createdOn"] = CREATED
+    manifest["model"]["serializedFile"] = f"model/{WEIGHTS.name}"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as mar:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = file.relative_to(folder).as_posix()

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from digit_formats import SUFFIXES
+from model.formats import SUFFIXES
 from operate.client import Client, ServiceError, retry_while_busy
 from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table

@@ -53,7 +53,7 @@ def main() -> int:
 
     # The server reads the log from standard output, and waits for some of its lines.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
-    # handler/digit_limit.py ends the process so: say where it was.
+    # handler/limit.py ends the process so: say where it was.
     faulthandler.register(signal.SIGPROF, sys.stderr, chain=True)
     options = ArgParser.model_service_worker_args().parse_args()
     try:

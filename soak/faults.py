@@ -278,7 +278,7 @@ class Faults:
         with zipfile.ZipFile(whole) as old, zipfile.ZipFile(made, "w") as new:
             for name in old.namelist():
                 content = old.read(name)
-                if name == "digit_net.pt":
+                if name == "model/digit_net.pt":
                     content = content[: len(content) // 2]
                 elif name == MANIFEST:
                     content = content.replace(b'"modelVersion": "', b'"modelVersion": "9.')

@@ -11,7 +11,7 @@ import pillow_heif
 from hypothesis import strategies as st
 from PIL import Image
 
-from digit_formats import SUFFIXES_OF
+from model.formats import SUFFIXES_OF
 from operate.examples import list_examples
 
 # Mutated files are small, so that many can be sent.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from digit_engine import Engine, build_engine
-from digit_net import DigitNet, load_net
+from model.digit_net import DigitNet, load_net
+from model.engine import Engine, build_engine
 from operate.archive import build
 from operate.gateway import Gateway
 from tests.services import Service, run_gateway, start, stop

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from digit_net import DigitNet
+from model.digit_net import DigitNet
 
 BATCH = 1_000
 

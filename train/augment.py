@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from digit_pixels import SIDE_PX
+from model.geometry import SIDE_PX
 
 # This share of a batch, the first pictures in it, stays within what MNIST's writers might have written, uncorrupted.
 MILD_SHARE = 0.6

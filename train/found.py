@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from digit_engine import build_engine
-from digit_ink import find_ink
-from digit_pixels import Box, read_thumbnail
+from model.engine import build_engine
+from model.geometry import Box
+from model.ink import find_ink
+from model.thumbnail import read_thumbnail
 from train.hands import Hand
 from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digit_net import DigitNet
-from digit_pixels import PIXEL_MEAN, PIXEL_STD
+from model.digit_net import DigitNet
+from model.geometry import PIXEL_MEAN, PIXEL_STD
 
 DROPOUT = 0.4
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from digit_pixels import SIDE_PX
+from model.geometry import SIDE_PX
 from train.augment import draw, field, to_grid, uniform
 
 # Digits whose mirror image or upside-down image is no digit.

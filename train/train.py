@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from digit_net import DigitNet
-from digit_weights import WEIGHTS
+from model.digit_net import DigitNet
+from model.weights import WEIGHTS
 from train.accuracy import accuracy
 from train.augment import MILD_SHARE, augment, bend, corrupt
 from train.device import has_bfloat16

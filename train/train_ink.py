@@ -18,9 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from digit_ink_net import InkNet
-from digit_view import MASK_PX, make_planes, mask_shape
-from digit_weights import INK_WEIGHTS
+from model.ink_input import MASK_PX, make_planes, mask_shape
+from model.ink_net import InkNet
+from model.weights import INK_WEIGHTS
 from train.device import has_bfloat16
 from train.hands import Hand, read_hands, read_held_out_hands
 from train.options import make_parser, positive

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from digit_record import compute_hash
+from model.record import compute_hash
 from train.device import device_name
 
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 import torch
 
-from digit_net import DigitNet
+from model.digit_net import DigitNet
 from tests.services import EXAMPLES, Service
 
 pytestmark = pytest.mark.server

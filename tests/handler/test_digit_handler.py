@@ -18,14 +18,15 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
 from ts.service import Service
 
-from digit_engine import Engine
-from digit_image import BadImage, no_memory, read_picture
-from digit_net import DigitNet
-from digit_reader import Reading
-from digit_reader import read as read_pictures
-from digit_requests import Request
-from digit_tensors import DATATYPES, read_input
 from evaluate.pictures import png
+from handler.requests import Request
+from handler.tensors import DATATYPES, read_input
+from model.decode import read_picture
+from model.digit_net import DigitNet
+from model.engine import Engine
+from model.errors import BadImage, no_memory
+from model.recognise import Reading
+from model.recognise import read as read_pictures
 from operate.config import ROOT
 from tests.services import EXAMPLES
 
@@ -42,7 +43,9 @@ def loaded(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
         mar.extractall(folder)
     metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
     metrics.initialize_cache()
-    return TsModelLoader().load("mnist", str(folder), "digit_handler.py", None, 64, None, metrics_cache=metrics)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        return TsModelLoader().load("mnist", str(folder), "digit_handler.py", None, 64, None, metrics_cache=metrics)
 
 
 def ask(loaded: Service, *rows: dict[str, Any], headers: dict[str, Any] | None = None) -> list[tuple[int, Any]]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from digit_net import DigitNet
-from digit_pixels import PIXEL_MEAN, PIXEL_STD
+from model.digit_net import DigitNet
+from model.geometry import PIXEL_MEAN, PIXEL_STD
 from operate.config import ROOT
 from train.accuracy import accuracy
 from train.mnist import read_training, split

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from digit_image import Picture, read_picture
-from digit_requests import read_request
+from handler.requests import read_request
+from model.decode import Picture, read_picture
 from operate.client import Body, Client, ServiceError, encode_picture, encode_v1, encode_v2
 from operate.config import read_config
 from tests.services import EXAMPLES

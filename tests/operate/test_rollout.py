@@ -46,16 +46,16 @@ def test_no_request_is_lost_while_workers_and_versions_change(own: Service, buil
 
 def empty_weights(files: dict[str, bytes]) -> None:
     """Set all weights to 0, and record them."""
-    weights = torch.load(io.BytesIO(files["digit_net.pt"]))
+    weights = torch.load(io.BytesIO(files["model/digit_net.pt"]))
     content = io.BytesIO()
     torch.save({name: torch.zeros_like(tensor) for name, tensor in weights.items()}, content)
-    files["digit_net.pt"] = content.getvalue()
-    files["digit_net.json"] = json.dumps({"sha256": hashlib.sha256(content.getvalue()).hexdigest()}).encode()
+    files["model/digit_net.pt"] = content.getvalue()
+    files["model/digit_net.json"] = json.dumps({"sha256": hashlib.sha256(content.getvalue()).hexdigest()}).encode()
 
 
 def cut_weights(files: dict[str, bytes]) -> None:
     """Cut off the end of the weights."""
-    files["digit_net.pt"] = files["digit_net.pt"][:1_000_000]
+    files["model/digit_net.pt"] = files["model/digit_net.pt"][:1_000_000]
 
 
 def break_handler(files: dict[str, bytes]) -> None:

@@ -82,7 +82,7 @@ def test_workers_that_die_are_replaced(own: Service) -> None:
 
 def die_of_poison(files: dict[str, bytes]) -> None:
     """Make one upload kill the worker."""
-    name = "digit_requests.py"
+    name = "handler/requests.py"
     line = b"        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)\n"
     assert line in files[name]
     files[name] = files[name].replace(

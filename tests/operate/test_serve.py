@@ -144,7 +144,7 @@ def test_changed_weights_are_one_sentence(name: str, script: str, clone: Path, t
 
 
 def test_workers_that_cannot_load_the_model_end_the_start_with_code_3(clone: Path, tmp_path: Path) -> None:
-    with (clone / "model" / "digit_engine.py").open("a") as module:
+    with (clone / "model" / "engine.py").open("a") as module:
         # So much that the process has ended long before all of it is read.
         module.write('print("line\\n" * 10_000)\nraise RuntimeError("There is no engine.")\n')
     refused = serve(write_config(tmp_path), root=clone)

@@ -57,11 +57,11 @@ def test_an_idle_worker_is_left_alone(own: Service) -> None:
 
 def work_for_ever(files: dict[str, bytes]) -> None:
     """Make one upload keep the worker busy without end; a step may take a second."""
-    name, line = "digit_requests.py", b"        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)\n"
+    name, line = "handler/requests.py", b"        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)\n"
     assert line in files[name]
     files[name] = files[name].replace(line, line + b'        while upload == b"endless":\n            pass\n')
-    assert b"STEP_S = 10.0\n" in files["digit_limit.py"]
-    files["digit_limit.py"] = files["digit_limit.py"].replace(b"STEP_S = 10.0\n", b"STEP_S = 1.0\n")
+    assert b"STEP_S = 10.0\n" in files["handler/limit.py"]
+    files["handler/limit.py"] = files["handler/limit.py"].replace(b"STEP_S = 10.0\n", b"STEP_S = 1.0\n")
 
 
 def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:

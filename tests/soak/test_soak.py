@@ -15,7 +15,7 @@ import psutil
 import pytest
 from hypothesis import strategies as st
 
-from digit_formats import SUFFIXES_OF, recognise
+from model.formats import SUFFIXES_OF, recognise
 from operate.config import ROOT
 from soak.faults import Faults
 from soak.hostile import draw, judge_probe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from digit_net import DigitNet
+from model.digit_net import DigitNet
 from train.accuracy import accuracy
 from train.found import find_in_thumbnails, find_on_pages, make_thumbnail, overlap
 from train.hands import Hand, read_held_out_hands

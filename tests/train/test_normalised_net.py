@@ -2,7 +2,7 @@
 
 import torch
 
-from digit_net import DigitNet
+from model.digit_net import DigitNet
 from train.normalised_net import NormalisedNet, fold
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from digit_net import DigitNet, load_net
+from model.digit_net import DigitNet, load_net
 from operate.config import ROOT
 from train.accuracy import read_digits
 from train.augment import augment

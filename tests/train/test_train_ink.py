@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from digit_ink_net import InkNet
-from digit_view import MASK_PX, make_planes
+from model.ink_input import MASK_PX, make_planes
+from model.ink_net import InkNet
 from operate.config import ROOT
 from train.hands import read_held_out_hands
 from train.pages import RandomPages

@@ -12,7 +12,7 @@ import org.pytorch.serve.wlm.WorkerLifeCycle;
  * A worker's Python process, which is not killed before all that it has printed is read.
  *
  * <p>The process ends when its connection is closed (operate/worker.py), and as it ends prints why
- * and what it has counted (handler/digit_metrics.py). Killing it closes its outputs, read or not.
+ * and what it has counted (handler/metrics.py). Killing it closes its outputs, read or not.
  */
 final class DrainingLifeCycle extends WorkerLifeCycle {
     /** Milliseconds for a process to end by itself. */

@@ -64,7 +64,7 @@ final class DrainingWorkerThread extends WorkerThread {
     /**
      * Ends the process if it has a batch and uses no processor: it is stopped, or waits for what does not come.
      *
-     * <p>One that works without end, ends itself: handler/digit_limit.py.
+     * <p>One that works without end, ends itself: handler/limit.py.
      */
     private void endIfStuck() {
         long batch = ((EagerBatchAggregator) aggregator).batch();

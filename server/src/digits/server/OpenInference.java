@@ -54,7 +54,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static volatile boolean isRetired;
 
-    /** What handler/digit_tensors.py reads and writes. */
+    /** What handler/tensors.py reads and writes. */
     private static final List<Map<String, Object>> INPUTS = List.of(tensor("pixels", "UINT8", -1, 28, 28));
 
     private static final List<Map<String, Object>> OUTPUTS =

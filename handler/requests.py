@@ -7,19 +7,12 @@ from typing import Any
 import orjson
 from PIL import Image
 
-from digit_formats import decode_base64
-from digit_image import MAX_MEGAPIXELS, BadImage, Picture, count_megapixels, load, no_memory, open_picture, read_picture
-from digit_limit import begin_step
-from digit_pixels import SIDE_PX, Pixels, ready
-from digit_tensors import (
-    Json,
-    check_count,
-    choose_outputs,
-    read_input,
-    to_numbers,
-    to_pixels,
-    write_outputs,
-)
+from handler.limit import begin_step
+from handler.tensors import Json, check_count, choose_outputs, read_input, to_numbers, to_pixels, write_outputs
+from model.decode import MAX_MEGAPIXELS, Picture, count_megapixels, load, open_picture, read_picture
+from model.errors import BadImage, no_memory
+from model.formats import decode_base64
+from model.geometry import SIDE_PX, Pixels, ready
 
 BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}

@@ -10,8 +10,8 @@ from collections import Counter
 from ts.metrics.metric_cache_abstract import MetricCacheAbstract
 from ts.metrics.metric_type_enum import MetricTypes
 
-from digit_image import BadImage
-from digit_requests import Answer
+from handler.requests import Answer
+from model.errors import BadImage
 
 PRINT_S = 1.0
 # A confidence at the border of two bands counts in the upper one.

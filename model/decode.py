@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 import zlib
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from digit_formats import describe_unread, find_reader, recognise, unpack_text
-from digit_pixels import SIDE_PX, THUMBNAIL_PX, Ink, is_mnist, read_thumbnail, ready
+from model.errors import BadImage, blank, undecodable
+from model.formats import describe_unread, find_reader, recognise, unpack_text
+from model.geometry import SIDE_PX, Ink, is_mnist, ready
+from model.grey import reduction, shrink, to_grey
+from model.thumbnail import THUMBNAIL_PX, read_thumbnail
 
 # Pillow warns of sizes, which are checked here, and of every odd tag.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -29,8 +32,6 @@ MAX_SCANS = 100
 # An animation that starts blank is followed for this long, a file of blank pages for so many.
 MAX_FRAMES, MAX_FRAMES_MEGAPIXELS = 1000, 100
 MAX_PAGES = 20
-# Formats that may hold what no program here can decode.
-VARIED_FORMATS = ("TIFF", "HEIF", "AVIF", "JPEG2000")
 # A frame is blank if its grey levels differ by no more than this.
 BLANK_CONTRAST = 8
 
@@ -45,8 +46,6 @@ TURN_BACK = {
     8: Image.Transpose.ROTATE_270,
 }
 
-# Pictures with a longer side are reduced to it before the ink is found.
-SEARCH_PX = 400
 # A picture that is narrower or lower than this once reduced holds no digit.
 NARROWEST_PX = 8
 # What Pillow's decoders raise for damaged files, besides its own errors (which are OSErrors).
@@ -66,21 +65,6 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
-
-
-# The reason for refusing a picture that is not the fault of who sent it.
-NO_MEMORY = "no_memory"
-
-
-class BadImage(Exception):
-    """A picture is refused; the text is a sentence for the person who sent it.
-
-    The reason is one of the few words by which metrics count such pictures; with NO_MEMORY the picture may be good.
-    """
-
-    def __init__(self, sentence: str, reason: str = "malformed_request") -> None:
-        super().__init__(sentence)
-        self.reason = reason
 
 
 class Picture(NamedTuple):
@@ -129,11 +113,6 @@ def turn_back(picture: Picture) -> Picture:
     return picture._replace(grey=np.asarray(Image.fromarray(picture.grey).transpose(TURN_BACK[picture.orientation])))
 
 
-def blank() -> BadImage:
-    """Return the refusal of a picture without ink."""
-    return BadImage("The picture is blank: no ink stands out from its background.", "blank")
-
-
 def open_picture(upload: bytes) -> Image.Image:
     """Open an upload in a known format and of a size within the limits, without decoding it. Raises BadImage."""
     if not upload:
@@ -155,25 +134,6 @@ def open_picture(upload: bytes) -> Image.Image:
     if "progressive" in picture.info and upload.count(b"\xff\xda") > MAX_SCANS:
         raise BadImage(f"The JPEG has more than {MAX_SCANS} scans: save it again with fewer.", "damaged")
     return picture
-
-
-def undecodable(name: str | None, cause: Exception) -> BadImage:
-    """Return the refusal of a picture of a format for what its decoder raised."""
-    # libheif also raises it for files that claim too much.
-    return no_memory() if isinstance(cause, MemoryError) and name != "HEIF" else damaged(name)
-
-
-def no_memory() -> BadImage:
-    """Return the refusal of a picture that would need more memory than the system gives."""
-    return BadImage("The service has too little memory at the moment: try again in a few seconds.", NO_MEMORY)
-
-
-def damaged(name: str | None) -> BadImage:
-    """Return the refusal of a picture of a format that cannot be decoded."""
-    if name in VARIED_FORMATS:
-        sentence = f"The {name} file is damaged, or of a rare kind: save the picture as a PNG or JPEG file."
-        return BadImage(sentence, "damaged")
-    return BadImage("The picture is damaged or cut off: send the whole file.", "damaged")
 
 
 def check_size(picture: Image.Image) -> None:
@@ -269,64 +229,3 @@ def is_blank(picture: Image.Image) -> bool:
     """Tell whether nothing is to be seen in the current frame."""
     picture.load()
     return int(np.ptp(np.asarray(to_grey(picture)))) <= BLANK_CONTRAST
-
-
-def shrink(picture: Image.Image) -> Image.Image:
-    """Average whole blocks of pixels so that no side is above SEARCH_PX."""
-    factor = reduction(picture)
-    return picture.reduce(factor) if factor > 1 else picture
-
-
-def reduction(picture: Image.Image) -> int:
-    """Return the least whole number by which a picture must be reduced so that no side is above SEARCH_PX."""
-    return -(-max(picture.size) // SEARCH_PX)
-
-
-def to_grey(picture: Image.Image) -> Image.Image:
-    """Return a picture in mode L; transparent parts become a background from which the ink stands out."""
-    if picture.mode == "L":
-        return picture
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return Image.fromarray(to_eight_bits(np.asarray(picture)))
-    if picture.mode == "LAB":
-        return picture.getchannel("L")
-    if not picture.has_transparency_data:
-        return strongest_grey(shrink(picture.convert("RGB")))
-    grey, alpha = picture.convert("LA").split()
-    weights = np.asarray(alpha, np.float64)
-    total = weights.sum()
-    dark = total == 0 or (np.asarray(grey) * weights).sum() / total < 128
-    return Image.composite(grey, Image.new("L", grey.size, 255 if dark else 0), alpha)
-
-
-def to_eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (h, w) levels of any type as uint8.
-
-    Whole numbers lose what is below the eight highest bits in use: files of 16 bits often hold 12. Others are scaled.
-    """
-    if np.issubdtype(levels.dtype, np.integer):
-        levels = levels.clip(0)
-        return (levels >> max(0, int(levels.max()).bit_length() - 8)).astype(np.uint8)
-    levels = np.nan_to_num(levels, nan=0, posinf=0, neginf=0)
-    low, high = levels.min(), levels.max()
-    return ((levels - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
-
-
-def strongest_grey(picture: Image.Image) -> Image.Image:
-    """Return an RGB picture in mode L: its brightness, or the colour of its ink if that differs much more."""
-    brightness = picture.convert("L")
-    step = max(1, min(picture.size) // 32)
-    # (3, n): maxima over the first axis are ten times as fast as over the last.
-    pixels = np.asarray(picture)[::step, ::step].reshape(-1, 3).T.astype(np.float32, order="C")
-    grey = np.asarray(brightness)[::step, ::step].reshape(-1).astype(np.float32)
-    paper = np.median(pixels, 1)
-    colours = pixels - paper[:, None]
-    distance = np.abs(colours).max(0)
-    far = distance >= np.partition(distance, -max(4, len(distance) // 50))[-max(4, len(distance) // 50)]
-    if np.abs(grey - np.median(grey))[far].mean() > 0.35 * distance[far].mean():
-        return brightness
-    # The mean difference of the ink from the background, after flipping those opposite to the strongest.
-    ink = colours[:, far]
-    direction = (ink * np.sign(colours[:, distance.argmax()] @ ink)).mean(1)
-    levels = (np.asarray(picture) - paper) @ (direction / max(1e-6, np.abs(direction).sum()))
-    return Image.fromarray(np.clip(np.rint(128 + levels), 0, 255).astype(np.uint8))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from digit_record import check_record, compute_hash
-from digit_weights import INK_WEIGHTS, WEIGHTS
+from model.record import check_record, compute_hash
+from model.weights import INK_WEIGHTS, WEIGHTS
 
 
 @pytest.mark.parametrize("weights", [WEIGHTS, INK_WEIGHTS], ids=lambda path: path.stem)

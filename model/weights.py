@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Those that are shipped, of DigitNet and of InkNet.
-WEIGHTS, INK_WEIGHTS = (Path(__file__).with_name(name) for name in ("digit_net.pt", "digit_ink_net.pt"))
+WEIGHTS, INK_WEIGHTS = (Path(__file__).with_name(name) for name in ("digit_net.pt", "ink_net.pt"))
 
 Weights = dict[str, NDArray[np.float32]]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from digit_weights import INK_WEIGHTS, WEIGHTS, read_weights
+from model.weights import INK_WEIGHTS, WEIGHTS, read_weights
 
 
 def test_weights_are_read_as_by_torch(tmp_path: Path) -> None:

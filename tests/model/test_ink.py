@@ -8,12 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from digit_engine import INK_SIZES, Engine
-from digit_ink import find_ink
-from digit_ink_net import InkNet, load_ink_net
-from digit_pixels import Ink
-from digit_view import MASK_PX, VIEW_PX, make_planes
-from digit_weights import INK_WEIGHTS
+from model.engine import INK_SIZES, Engine
+from model.geometry import Ink
+from model.ink import find_ink
+from model.ink_input import MASK_PX, VIEW_PX, make_planes
+from model.ink_net import InkNet, load_ink_net
+from model.weights import INK_WEIGHTS
 from train.found import box_of, overlap
 from train.hands import Hand, read_held_out_hands
 from train.pages import NOT_ONE_DIGIT, Page, make_page

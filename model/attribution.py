@@ -5,8 +5,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from digit_pixels import PIXEL_MEAN, PIXEL_STD, Pixels
-from digit_weights import Weights
+from model.geometry import PIXEL_MEAN, PIXEL_STD, Pixels
+from model.weights import Weights
 
 STEPS = 32
 

@@ -18,12 +18,13 @@ from PIL import Image, ImageCms
 from pillow_heif import HeifImageFile, register_heif_opener
 from torch import Tensor
 
-from digit_engine import Engine
-from digit_formats import SUFFIXES_OF, find_reader, recognise
-from digit_image import MAX_SCANS, TURN_BACK, BadImage, read_picture
-from digit_pixels import centre_of_mass, is_mnist
-from digit_reader import Reading
-from digit_reader import read as read_pictures
+from model.decode import MAX_SCANS, TURN_BACK, read_picture
+from model.engine import Engine
+from model.errors import BadImage
+from model.formats import SUFFIXES_OF, find_reader, recognise
+from model.geometry import centre_of_mass, is_mnist
+from model.recognise import Reading
+from model.recognise import read as read_pictures
 from tests.services import EXAMPLES
 
 Pixels = NDArray[np.uint8]
@@ -279,7 +280,7 @@ def test_every_format_is_tried() -> None:
 
 
 def test_what_reads_heic_is_loaded_for_heic_only() -> None:
-    program = "import sys, pathlib, digit_image; digit_image.read_picture(pathlib.Path(sys.argv[1]).read_bytes())"
+    program = "import sys, pathlib, model.decode; model.decode.read_picture(pathlib.Path(sys.argv[1]).read_bytes())"
     command = [sys.executable, "-c", program + "; print('pillow_heif' in sys.modules)", str(EXAMPLES[7])]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
@@ -338,7 +339,8 @@ WITHOUT_MEMORY = """
 import io, re, resource, sys
 from pathlib import Path
 from PIL import Image
-from digit_image import BadImage, read_picture
+from model.errors import BadImage
+from model.decode import read_picture
 
 def read(upload):
     try:

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from digit_pixels import centre_of_mass, dilate, disc, extent, square, threshold
-from digit_view import FAR_PX, NEAR_PX, average
+from model.geometry import centre_of_mass, dilate, disc, extent, square
+from model.ink_input import FAR_PX, NEAR_PX, average
+from model.thumbnail import threshold
 
 
 def random_levels(seed: int, largest: int = 80) -> NDArray[np.uint8]:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from digit_engine import Engine
-from digit_image import BadImage, Picture, blank
-from digit_ink import find_ink
-from digit_pixels import Ink
+from model.decode import Picture
+from model.engine import Engine
+from model.errors import BadImage, blank
+from model.geometry import Ink
+from model.ink import find_ink
 
 
 class Reading(NamedTuple):

@@ -8,15 +8,15 @@ import pytest
 
 PROGRAM = """
 import time
-import digit_limit
-digit_limit.STEP_S = 0.5
+from handler import limit
+limit.STEP_S = 0.5
 
 def work(cpu_s):
     end = time.process_time() + cpu_s
     while time.process_time() < end:
         pass
 
-with digit_limit.limit_steps():
+with limit.limit_steps():
     {inside}
 {after}
 """
@@ -35,10 +35,10 @@ def run(inside: str, after: str = "pass") -> int:
         ("work(60)", "pass", -signal.SIGPROF),
         # In C, where Python's own signal handlers would wait for the end.
         ("pow(3, 10 ** 9)", "pass", -signal.SIGPROF),
-        ("[(digit_limit.begin_step(), work(0.3)) for _ in range(4)]", "pass", 0),
+        ("[(limit.begin_step(), work(0.3)) for _ in range(4)]", "pass", 0),
         ("[work(0.3) for _ in range(4)]", "pass", -signal.SIGPROF),
         ("time.sleep(1)", "pass", 0),
-        ("pass", "digit_limit.begin_step(); work(1)", 0),
+        ("pass", "limit.begin_step(); work(1)", 0),
     ],
 )
 def test_only_a_step_that_works_too_long_is_ended(inside: str, after: str, code: int) -> None:

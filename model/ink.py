@@ -6,8 +6,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from digit_pixels import Box, Ink, cut_out
-from digit_view import MASK_PX, VIEW_PX, make_planes, mask_shape
+from model.geometry import Box, Ink, cut_out
+from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape
 
 Grey = NDArray[np.uint8]
 Planes = NDArray[np.float32]

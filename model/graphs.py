@@ -6,9 +6,9 @@ from numpy.typing import ArrayLike, NDArray
 from openvino import Node
 from openvino import opset13 as ops
 
-from digit_pixels import PIXEL_MEAN, PIXEL_STD, SIDE_PX
-from digit_view import VIEW_PX
-from digit_weights import Weights
+from model.geometry import PIXEL_MEAN, PIXEL_STD, SIDE_PX
+from model.ink_input import VIEW_PX
+from model.weights import Weights
 
 
 def make_digit_graph(weights: Weights) -> openvino.Model:

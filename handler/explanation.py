@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from digit_attribution import attribute
-from digit_image import Picture
-from digit_pixels import Box, Ink, extent
-from digit_reader import Reading
-from digit_weights import WEIGHTS, Weights, read_weights
+from model.attribution import attribute
+from model.decode import Picture
+from model.geometry import Box, Ink, extent
+from model.recognise import Reading
+from model.weights import WEIGHTS, Weights, read_weights
 
 DECIMALS = 4
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from torch import Tensor
 
-from digit_engine import SIZES, Engine
-from digit_graphs import make_digit_graph, make_ink_graph, round_to_8_bits
-from digit_ink_net import InkNet
-from digit_net import DigitNet
-from digit_weights import Weights
+from model.digit_net import DigitNet
+from model.engine import SIZES, Engine
+from model.graphs import make_digit_graph, make_ink_graph, round_to_8_bits
+from model.ink_net import InkNet
+from model.weights import Weights
 
 # As the README promises.
 TOLERANCE = 0.02

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digit_image import BadImage
-from digit_pixels import PIXEL_MEAN, PIXEL_STD, SIDE_PX, Pixels
+from model.errors import BadImage
+from model.geometry import PIXEL_MEAN, PIXEL_STD, SIDE_PX, Pixels
 
 MAX_PICTURES = 1024
 # How the protocol's datatypes lie in the binary part, for numpy.

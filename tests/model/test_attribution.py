@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from digit_attribution import STEPS, attribute
-from digit_net import DigitNet
-from digit_weights import WEIGHTS, read_weights
+from model.attribution import STEPS, attribute
+from model.digit_net import DigitNet
+from model.weights import WEIGHTS, read_weights
 
 
 def test_the_attribution_is_that_of_torch(shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]) -> None:

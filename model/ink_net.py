@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digit_record import check_record
-from digit_weights import INK_WEIGHTS
+from model.record import check_record
+from model.weights import INK_WEIGHTS
 
 
 class InkNet(nn.Module):

@@ -7,12 +7,12 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from digit_graphs import make_digit_graph, make_ink_graph
-from digit_ink import InkEngine
-from digit_pixels import SIDE_PX, Pixels
-from digit_record import check_record
-from digit_view import VIEW_PX
-from digit_weights import INK_WEIGHTS, WEIGHTS, read_weights
+from model.geometry import SIDE_PX, Pixels
+from model.graphs import make_digit_graph, make_ink_graph
+from model.ink import InkEngine
+from model.ink_input import VIEW_PX
+from model.record import check_record
+from model.weights import INK_WEIGHTS, WEIGHTS, read_weights
 
 # Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
@@ -23,7 +23,7 @@ Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 
 
 class Engine(NamedTuple):
-    """What the nets say: of (n, 1, 28, 28) uint8 pixels, (n, 10) probabilities; for see_ink see digit_ink.InkEngine."""
+    """What the nets say: of (n, 1, 28, 28) uint8 pixels, (n, 10) probabilities; for see_ink see model.ink.InkEngine."""
 
     read: Callable[[Pixels], NDArray[np.float32]]
     see_ink: InkEngine

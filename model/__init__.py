@@ -1,0 +1,1 @@
+"""The nets, and the way from an upload to what they read."""
