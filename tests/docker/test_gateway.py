@@ -32,6 +32,7 @@ PREDICTIONS = "/predictions/mnist"
 V1 = json.dumps({"instances": [{"b64": base64.b64encode(SEVEN).decode()}]}).encode()
 PIXELS = {"name": "pixels", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
 V2 = json.dumps({"inputs": [PIXELS]}).encode()
+ROUTES: dict[str, dict[str, Any]] = json.loads((ROOT / "server/src/digits/server/openapi.json").read_text())["paths"]
 
 
 @dataclass
@@ -175,24 +176,13 @@ def test_nothing_else_can_be_reached(method: str, path: str, gateway: Gateway) -
     assert answer.error
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v2",
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/v2/models/mnist",
-        "/v2/models/mnist/ready",
-        "/v2/models/mnist/versions/0.1.0/ready",
-        "/v1/models",
-        "/v1/models/mnist",
-        "/openapi.json",
-    ],
-)
-def test_what_clients_ask_first_is_answered(path: str, gateway: Gateway) -> None:
-    assert ask(gateway, f"GET {path}").status == 200
-    refused = ask(gateway, f"DELETE {path}")
-    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
+@pytest.mark.parametrize("path", ["/openapi.json", *ROUTES])
+def test_every_route_of_the_service_is_reached_with_its_methods(path: str, gateway: Gateway) -> None:
+    is_read = "get" in ROUTES.get(path, ["get"])
+    address = path.format(model="mnist", version="0.1.0")
+    refused = ask(gateway, f"DELETE {address}")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD" if is_read else "POST, PUT, OPTIONS")
+    assert ask(gateway, f"{'GET' if is_read else 'POST'} {address}").status == (200 if is_read else 400)
 
 
 def test_a_path_is_normalised_before_it_is_passed_on(gateway: Gateway) -> None:

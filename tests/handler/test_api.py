@@ -182,7 +182,7 @@ def test_only_the_page_may_call_from_a_browser(service: Service) -> None:
     assert "content-type" in response.headers["Access-Control-Allow-Headers"]
     refused = requests.post(service.predictions, headers={"Origin": "http://example.org"}, timeout=30)
     assert refused.status_code == 403
-    assert refused.json()["error"].startswith("Of web pages, only those at cors_allowed_origin may ask")
+    assert refused.json()["error"].startswith("Requests from this origin are not allowed")
     assert refused.headers["Access-Control-Allow-Origin"] == origin
 
 

@@ -4,14 +4,14 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 
 /**
- * The memory for the bodies of requests that arrive or wait for a worker: a quarter of Java's heap.
+ * A limit of a quarter of Java's heap on the bodies of requests that are arriving or waiting for a worker.
  *
- * <p>Each body takes it once, or twice for the moment of a copy; answers and the batches of workers need the rest.
+ * <p>A body is held once, briefly twice while it is copied. Answers and the workers' batches need the rest.
  */
 final class BodyBudget {
     static final BodyBudget SHARED = new BodyBudget(Runtime.getRuntime().maxMemory() / 4);
 
-    /** Bodies up to this size are not counted, and cost no lock: a full queue of them takes 17 MB. */
+    /** Smaller bodies are not counted, which saves a lock: a full queue of them takes 17 MB. */
     private static final int UNCOUNTED_BYTES = 1 << 14;
 
     private final long limit;
@@ -22,12 +22,12 @@ final class BodyBudget {
         this.limit = limit;
     }
 
-    /** Tells whether a body of so many bytes counts. */
+    /** Returns whether a body of this size is counted. */
     static boolean counts(long bytes) {
         return bytes > UNCOUNTED_BYTES;
     }
 
-    /** Takes what a gate needs, or leaves the gate to wait until it is called. */
+    /** Reserves a gate's bytes and returns true, or queues the gate until there is room. */
     synchronized boolean enter(BodyGate gate) {
         if (waiting.isEmpty() && hasRoom(gate)) {
             used += gate.bytes();
@@ -41,7 +41,7 @@ final class BodyBudget {
         return used == 0 || used + gate.bytes() <= limit;
     }
 
-    /** Counts a body that is there in any case. */
+    /** Counts a body that is already in memory. */
     void add(long bytes) {
         if (counts(bytes)) {
             synchronized (this) {
@@ -50,7 +50,7 @@ final class BodyBudget {
         }
     }
 
-    /** Gives a body's bytes back, and calls the gates that they are enough for in the order in which they came. */
+    /** Releases a body's bytes and opens the waiting gates that now fit, in order of arrival. */
     void release(long bytes) {
         if (counts(bytes)) {
             synchronized (this) {
@@ -68,12 +68,12 @@ final class BodyBudget {
         }
     }
 
-    /** Forgets a gate that waits; returns false if it has been called already. */
+    /** Removes a waiting gate; returns false if it has been opened already. */
     synchronized boolean forget(BodyGate gate) {
         return waiting.remove(gate);
     }
 
-    /** Tells whether a gate waits. */
+    /** Returns whether a gate is waiting. */
     synchronized boolean isShort() {
         return !waiting.isEmpty();
     }

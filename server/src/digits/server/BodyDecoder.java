@@ -20,7 +20,7 @@ import java.util.zip.InflaterInputStream;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 
-/** Unpacks the bodies that clients have compressed with gzip or deflate, up to the size that a request may have. */
+/** Decompresses bodies in gzip or deflate, up to the size limit of a request. */
 final class BodyDecoder extends ChannelInboundHandlerAdapter {
     private static final int ZLIB = 8;
     private static final int LOW_BITS = 0xf;
@@ -37,7 +37,7 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
         try (InputStream body = open(encoding.toLowerCase(Locale.ROOT), request.content())) {
             byte[] unpacked = body.readNBytes(most + 1);
             if (unpacked.length > most) {
-                String sentence = "The request is too large: send at most " + most + " bytes, unpacked.";
+                String sentence = "The request is too large: send at most " + most + " bytes after decompression.";
                 refuse(context, HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence);
             } else {
                 FullHttpRequest plain = request.replace(Unpooled.wrappedBuffer(unpacked));
@@ -46,11 +46,11 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
                 context.fireChannelRead(plain);
             }
         } catch (UnsupportedEncodingException e) {
-            String sentence = "The body has the encoding " + encoding + ": send gzip, deflate or none.";
+            String sentence = "Content-Encoding " + encoding + " is not supported: use gzip or deflate.";
             refuse(context, HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, "malformed_request", sentence);
         } catch (IOException | StackOverflowError e) {
-            // Java calls itself once for each empty member of a gzip file.
-            String sentence = "The body is damaged or cut off: it cannot be unpacked as its Content-Encoding says.";
+            // GZIPInputStream recurses once for each empty member of a gzip file.
+            String sentence = "The body is damaged or truncated: it is not valid " + encoding + ".";
             refuse(context, HttpResponseStatus.BAD_REQUEST, "malformed_request", sentence);
         } finally {
             request.release();
@@ -74,7 +74,7 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
             case "x-gzip":
                 return new GZIPInputStream(packed);
             case "deflate":
-                // Some clients leave out zlib's header.
+                // Some clients send raw deflate, without the zlib header.
                 boolean hasHeader = body.isReadable() && (body.getByte(body.readerIndex()) & LOW_BITS) == ZLIB;
                 return new InflaterInputStream(packed, new Inflater(!hasHeader)) {
                     @Override

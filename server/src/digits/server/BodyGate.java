@@ -17,15 +17,15 @@ import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
- * Lets a connection's requests in only when there is memory for their bodies.
+ * Admits a request only when there is memory for its body.
  *
- * <p>Until then the connection is not read, so that the client waits: Java without memory would break every request.
+ * <p>Until then the connection is not read and the client waits. Running out of memory would fail every request.
  */
 final class BodyGate extends ChannelInboundHandlerAdapter {
-    /** For a body to arrive in, while others wait for the memory that it holds. */
+    /** Seconds a body may take to arrive while others wait for its memory. */
     private static final int ARRIVAL_S = 30;
 
-    /** How the connection stands to the budget. */
+    /** Whether the connection's request holds memory of the budget. */
     private enum State {
         OUTSIDE,
         WAITING,
@@ -35,7 +35,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
     private final BodyBudget budget;
     private final long largest = ConfigManager.getInstance().getMaxRequestSize();
 
-    /** What has been read from the connection while its request waits, the request's head first. */
+    /** Messages read while the request waits, its head first. */
     private final Deque<Object> held = new ArrayDeque<>();
     private ChannelHandlerContext context;
     private ScheduledFuture<?> check;
@@ -46,7 +46,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         this.budget = budget;
     }
 
-    /** Returns the memory for the body that arrives or waits; 0 if it is not counted. */
+    /** Returns the size of the arriving or waiting body; 0 if it is not counted. */
     long bytes() {
         return bytes;
     }
@@ -65,7 +65,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Passes a message on, unless it is the head of a request that has to wait. */
+    /** Passes a message on, or starts waiting if it is the head of a request for which there is no room. */
     private void pass(Object message) {
         if (message instanceof HttpRequest && state == State.OUTSIDE) {
             bytes = count((HttpRequest) message);
@@ -83,7 +83,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns a piece of a body in just the memory that it needs: it has come in a buffer that may be much larger. */
+    /** Copies a chunk into a buffer of its exact size: the one that it arrived in may be much larger. */
     private static HttpContent copy(HttpContent piece) {
         try {
             return piece.replace(Unpooled.copiedBuffer(piece.content()));
@@ -92,10 +92,10 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns the size of a request's body, or the largest one if the request does not say. */
+    /** Returns the size of a request's body, or the limit if the size is unknown. */
     private long count(HttpRequest request) {
         long size = HttpUtil.isTransferEncodingChunked(request) ? largest : HttpUtil.getContentLength(request, 0L);
-        // One that is too large is refused, not kept.
+        // A larger one is refused and never held.
         return BodyBudget.counts(size) && size <= largest ? size : 0;
     }
 
@@ -106,7 +106,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Gives the memory back of a body that has arrived; a request that waits for a worker is counted by its queue. */
+    /** Releases the memory of a complete body: from here on RequestQueue counts it. */
     private void leave() {
         if (state == State.INSIDE && bytes > 0) {
             check.cancel(false);
@@ -115,7 +115,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         state = State.OUTSIDE;
     }
 
-    /** Refuses a request that takes too long, if others wait. */
+    /** Refuses a request that is too slow while others wait. */
     void checkArrival() {
         if (budget.isShort()) {
             Metrics.countRefused("slow");
@@ -127,7 +127,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Lets the request in that waits, for which the budget has counted its bytes; any thread may call this. */
+    /** Admits the waiting request, whose bytes are reserved by now; may be called from any thread. */
     void open() {
         context.executor().execute(() -> {
             enter();

@@ -23,10 +23,10 @@ import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 
 /**
- * Refuses what the page of another site makes a browser ask of a port that only this machine, or its network, reaches.
+ * Refuses requests that a foreign web page makes a browser send to a local port.
  *
- * <p>A browser says whose page asks (Origin, Sec-Fetch-Site), and by which name it found the port (Host): the page's
- * own, if the page's owner has let that name lead to this machine (DNS rebinding). Other clients say nothing of a page.
+ * <p>Browsers send the page's origin (Origin, Sec-Fetch-Site) and the name in the URL (Host). After DNS rebinding the
+ * page counts as same-origin, but Host still carries its name. Other clients send no Origin.
  */
 final class BrowserGuard extends ChannelInboundHandlerAdapter {
     private static final Pattern HOST =
@@ -34,16 +34,16 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     private static final String WHOSE = "Sec-Fetch-Site";
     private static final Set<String> OTHERS = Set.of("cross-site", "same-site");
 
-    private final Door door;
+    private final Rule rule;
 
-    private BrowserGuard(Door door) {
-        this.door = door;
+    private BrowserGuard(Rule rule) {
+        this.rule = rule;
     }
 
-    /** What a port has against a request. */
+    /** The requests that a port refuses. */
     @FunctionalInterface
-    private interface Door {
-        /** Throws Refused, or returns. */
+    private interface Rule {
+        /** Throws Refused if the request is not allowed. */
         void check(HttpRequest request) throws Refused;
     }
 
@@ -59,10 +59,10 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     }
 
     /**
-     * Returns that of the inference port.
+     * Returns the guard of the inference port.
      *
-     * <p>Any Host is right: gateways send their own, and answers are no secret from whoever sends the pictures. Where
-     * no page is configured, a gateway decides about pages.
+     * <p>It accepts any Host: gateways send their own. Without cors_allowed_origin it accepts any Origin too: a gateway
+     * then decides about pages.
      */
     static BrowserGuard forInference() {
         String page = ConfigManager.getInstance().getCorsAllowedOrigin();
@@ -70,19 +70,19 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
         return new BrowserGuard(request -> {
             for (String origin : isForAll ? List.<String>of() : request.headers().getAll(HttpHeaderNames.ORIGIN)) {
                 if (!origin.equalsIgnoreCase(page)) {
-                    String sentence = "Of web pages, only those at cors_allowed_origin may ask: set it to this page's.";
+                    String sentence = "Requests from this origin are not allowed: add it to cors_allowed_origin.";
                     throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
                 }
             }
         });
     }
 
-    /** Returns that of the management port at an address. */
+    /** Returns the guard of the management port at an address. */
     static BrowserGuard forManagement(InetSocketAddress address) {
         return new BrowserGuard(request -> checkForOperators(request, address, false));
     }
 
-    /** Returns that of the metrics port at an address; at 0.0.0.0 it has names that only its network knows. */
+    /** Returns the guard of the metrics port; at 0.0.0.0 it accepts any name, since only its network knows them. */
     static BrowserGuard forMetrics(InetSocketAddress address) {
         return new BrowserGuard(
                 request -> checkForOperators(request, address, address.getAddress().isAnyLocalAddress()));
@@ -92,7 +92,7 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
         try {
-            door.check(request);
+            rule.check(request);
             context.fireChannelRead(message);
         } catch (Refused e) {
             ErrorResponse answer = new ErrorResponse(e.status.code(), e.status.reasonPhrase(), e.getMessage());
@@ -104,28 +104,28 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     private static void checkForOperators(HttpRequest request, InetSocketAddress address, boolean hasAnyName)
             throws Refused {
         List<String> hosts = request.headers().getAll(HttpHeaderNames.HOST);
-        // HTTP/1.0 has no Host, and no browser speaks it.
+        // HTTP/1.0 has no Host header; browsers do not use it.
         boolean isOld = hosts.isEmpty() && HttpVersion.HTTP_1_0.equals(request.protocolVersion());
         if (hosts.size() != 1 && !isOld) {
-            throw new Refused(HttpResponseStatus.BAD_REQUEST, "The request must have one header Host.");
+            throw new Refused(HttpResponseStatus.BAD_REQUEST, "The request must have exactly one Host header.");
         }
-        // With a whole URL there, its name would count, not that of the header.
+        // With an absolute URL, its host would take precedence over the header's.
         if (!request.uri().startsWith("/")) {
             throw new Refused(HttpResponseStatus.BAD_REQUEST, "The path of the request must begin with /.");
         }
         if (!isOld && !isName(hosts.get(0), address, hasAnyName)) {
             String sentence =
-                    "This port is not known by the name in the header Host: ask for it as localhost, or as "
-                            + address.getHostString() + ", its address in the configuration.";
+                    "Unknown Host header: use localhost or " + address.getHostString()
+                            + ", the address in the configuration.";
             throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
         }
         if (isOfAnotherPage(request, isOld ? "" : hosts.get(0))) {
-            String sentence = "Web pages may not use this port: ask with scripts/manage, curl or Prometheus.";
+            String sentence = "Web pages may not use this port: use scripts/manage, curl or Prometheus.";
             throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
         }
     }
 
-    /** Tells whether the Host of a request names a port at an address. */
+    /** Returns whether a Host header names the port at an address. */
     private static boolean isName(String host, InetSocketAddress address, boolean hasAnyName) {
         Matcher parts = HOST.matcher(host.toLowerCase(Locale.ROOT));
         if (!parts.matches()) {
@@ -139,7 +139,7 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
         if (literal == null) {
             return hasAnyName && parts.group("name") != null;
         }
-        // A browser that was led here by a name sends the name: an address is harmless.
+        // After DNS rebinding Host holds a name: an address is harmless.
         return address.getAddress().isAnyLocalAddress() || isLoopback(literal);
     }
 
@@ -151,7 +151,7 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Tells whether a page asks that does not come from the port itself; a person may follow its links here. */
+    /** Returns whether a foreign page sent the request; following a link from it is allowed. */
     private static boolean isOfAnotherPage(HttpRequest request, String host) {
         HttpHeaders headers = request.headers();
         for (String origin : headers.getAll(HttpHeaderNames.ORIGIN)) {

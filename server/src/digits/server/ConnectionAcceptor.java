@@ -13,18 +13,18 @@ import java.net.InetSocketAddress;
 import java.util.function.Consumer;
 
 /**
- * Adds our handlers to the pipeline of each connection that a port accepts.
+ * Adds our handlers to the pipeline of every connection that a port accepts.
  *
- * <p>From the first one on: TorchServe opens a port before a handler could be added to that, but it registers each
- * connection with the threads that it was given.
+ * <p>TorchServe opens a port before its pipeline can be changed, but registers each connection with the event loop
+ * that it was given. Intercepting that call misses no connection.
  */
 final class ConnectionAcceptor {
     private ConnectionAcceptor() {}
 
-    /** Returns threads for the inference port. */
+    /** Returns an event loop that adds the handlers of the inference port. */
     static EventLoopGroup forInference(EventLoopGroup threads, ChannelGroup connections) {
         return amend(threads, pipeline -> {
-            // TorchServe's setting makes the system drop unsent data when a connection is closed.
+            // TorchServe's setting drops unsent data when a connection is closed.
             pipeline.channel().config().setOption(ChannelOption.SO_LINGER, -1);
             pipeline.addAfter("http", "tracker", new RequestTracker(connections));
             pipeline.addAfter("tracker", "gate", new BodyGate(BodyBudget.SHARED));
@@ -37,7 +37,7 @@ final class ConnectionAcceptor {
         });
     }
 
-    /** Returns threads for the management port. */
+    /** Returns an event loop that adds the handlers of the management port. */
     static EventLoopGroup forManagement(EventLoopGroup threads, InetSocketAddress address) {
         return amend(threads, pipeline -> {
             pipeline.addAfter("aggregator", "browsers", BrowserGuard.forManagement(address));
@@ -45,7 +45,7 @@ final class ConnectionAcceptor {
         });
     }
 
-    /** Returns threads for the metrics port. */
+    /** Returns an event loop that adds the handler of the metrics port. */
     static EventLoopGroup forMetrics(EventLoopGroup threads, InetSocketAddress address) {
         return amend(
                 threads, pipeline -> pipeline.addAfter("aggregator", "browsers", BrowserGuard.forMetrics(address)));
@@ -67,7 +67,7 @@ final class ConnectionAcceptor {
         return (EventLoopGroup) amending;
     }
 
-    /** Amends a pipeline once TorchServe has set it up, and leaves it. */
+    /** Amends a pipeline once TorchServe has set it up, then removes itself. */
     private static final class PipelineAmender extends ChannelInboundHandlerAdapter {
         private final Consumer<ChannelPipeline> amend;
 

@@ -39,11 +39,10 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * TorchServe with workers that lose no request, an inference port that answers every malformed upload with a
- * clear 4xx, metrics of its own and an orderly end.
+ * TorchServe with draining workers, a clear 4xx for every malformed upload, more metrics and a graceful shutdown.
  *
- * <p>When it fails, it writes a sentence to the file that the system property digits.failure names, or to
- * standard error, and its exit code says what happened: {@link #NOT_STARTED} or {@link #NO_WORKER}.
+ * <p>On failure it writes a sentence to the file named by the system property digits.failure, or to standard error, and
+ * exits with {@link #NOT_STARTED} or {@link #NO_WORKER}.
  */
 public final class DigitServer extends ModelServer {
     /** The exit code of a server that could not start. */
@@ -54,10 +53,10 @@ public final class DigitServer extends ModelServer {
 
     private static final Logger LOGGER = LoggerFactory.getLogger(DigitServer.class);
 
-    /** Milliseconds for answering the requests that are there when the server is told to stop. */
+    /** Milliseconds for answering the accepted requests on shutdown. */
     private static final int DRAIN_MS = 20_000;
 
-    /** Milliseconds from saying that it is not ready until it takes no more connections. */
+    /** Milliseconds between failing readiness and closing the port. */
     private static final long SHUTDOWN_DELAY_MS =
             TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
@@ -70,7 +69,7 @@ public final class DigitServer extends ModelServer {
         super(config);
     }
 
-    /** Starts what {@link ModelServer#main} starts, with the same arguments. */
+    /** Does the same as {@link ModelServer#main}, with the same arguments. */
     public static void main(String[] args) {
         String failure = "A port of the server was closed.";
         try {
@@ -88,7 +87,7 @@ public final class DigitServer extends ModelServer {
             failure = sentenceOf(e);
         }
         reportFailure(failure);
-        // Stopping what did not start would only add a stack trace.
+        // halt(), not exit(): shutdown hooks would only add a stack trace.
         Runtime.getRuntime().halt(NOT_STARTED);
     }
 
@@ -103,13 +102,13 @@ public final class DigitServer extends ModelServer {
                 Files.writeString(Path.of(file), sentence + "\n");
                 return;
             } catch (IOException e) {
-                LOGGER.error("The reason for the end cannot be written to {}.", file, e);
+                LOGGER.error("The reason for the failure cannot be written to {}.", file, e);
             }
         }
         System.err.println(sentence);
     }
 
-    /** Makes TorchServe write its keys beside its logs: it would write them to the working directory. */
+    /** Makes TorchServe write its keys beside its logs instead of into the working directory. */
     private static void initTokens() {
         String here = System.setProperty("user.dir", System.getenv("LOG_LOCATION"));
         TokenAuthorization.init();
@@ -117,9 +116,9 @@ public final class DigitServer extends ModelServer {
     }
 
     /**
-     * Starts the models of the configuration, and the ports.
+     * Starts the configured models and opens the ports.
      *
-     * <p>Unlike TorchServe's own, this fails if a model cannot be registered.
+     * <p>Unlike TorchServe's method, it fails if a model cannot be registered.
      */
     @Override
     public List<ChannelFuture> startRESTserver()
@@ -134,7 +133,7 @@ public final class DigitServer extends ModelServer {
         config.setProperty("load_models", models);
         repeat(workers::recordGauges);
         repeat(this::checkWorkers);
-        // TorchServe waits for the first one's end, and then ends all: the port that is closed last.
+        // TorchServe stops when the first of these is closed: it must be the one that closes last.
         List<ChannelFuture> lastFirst = new ArrayList<>(ports);
         Collections.reverse(lastFirst);
         return lastFirst;
@@ -158,7 +157,7 @@ public final class DigitServer extends ModelServer {
             throws ModelException, DownloadArchiveException, WorkerInitializationException, IOException,
                     InterruptedException {
         ModelManager manager = ModelManager.getInstance();
-        // Negative: what the archive's model-config.yaml says comes first.
+        // Negative defaults let the archive's model-config.yaml take precedence.
         ModelArchive archive =
                 manager.registerModel(
                         file, name, null, null,
@@ -167,7 +166,7 @@ public final class DigitServer extends ModelServer {
                         name, false, false, false);
         ModelConfig wanted = archive.getModelConfig();
         if (wanted == null) {
-            throw new IOException(file + " has no model-config.yaml that can be read.");
+            throw new IOException(file + " has no valid model-config.yaml.");
         }
         manager.updateModel(
                 name, archive.getModelVersion(), wanted.getMinWorkers(), wanted.getMaxWorkers(), true, false);
@@ -178,18 +177,18 @@ public final class DigitServer extends ModelServer {
         ModelManager.getInstance().getScheduler().scheduleAtFixedRate(guard(task), 1, 1, TimeUnit.SECONDS);
     }
 
-    /** Returns a task that logs its exceptions: one that is thrown would end its schedule. */
+    /** Returns a task that logs its exceptions: an uncaught one would cancel the schedule. */
     static Runnable guard(Runnable task) {
         return () -> {
             try {
                 task.run();
             } catch (RuntimeException e) {
-                LOGGER.error("A task that is repeated each second failed; it goes on.", e);
+                LOGGER.error("A repeated task failed; it will run again.", e);
             }
         };
     }
 
-    /** Ends the server when no worker of a version that serves stays alive. */
+    /** Stops the server when the workers of the default version do not stay alive. */
     private void checkWorkers() {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
             Model served = each.getValue().getDefaultModel();
@@ -202,9 +201,9 @@ public final class DigitServer extends ModelServer {
     }
 
     /**
-     * Opens a port; that of the management API has threads of its own, since it waits for workers.
+     * Opens a port. The management port gets separate threads, since its requests wait for workers.
      *
-     * <p>The inference port, which is the first, opens once there are models: before, it would not know them.
+     * <p>The inference port, the first one, opens once the models are registered: it never answers 404 for them.
      */
     @Override
     public ChannelFuture initializeServer(
@@ -217,7 +216,7 @@ public final class DigitServer extends ModelServer {
             return inferencePort;
         }
         if (!(connector.getSocketAddress() instanceof InetSocketAddress)) {
-            throw new IOException("Every address of the configuration must be one such as http://127.0.0.1:8080.");
+            throw new IOException("Every address in the configuration must look like http://127.0.0.1:8080.");
         }
         InetSocketAddress address = (InetSocketAddress) connector.getSocketAddress();
         switch (type) {
@@ -233,14 +232,14 @@ public final class DigitServer extends ModelServer {
         }
     }
 
-    /** Starts none: this service has no gRPC. */
+    /** Does nothing: gRPC is off. */
     @Override
     public void startGRPCServers() {}
 
     /**
-     * Says that it is not ready, later takes no more connections, answers what was asked, and then ends the workers.
+     * Fails readiness, closes the port after the shutdown delay, answers the accepted requests and stops the workers.
      *
-     * <p>Whoever balances over several servers may send requests until it has heard that this one is not ready.
+     * <p>Load balancers keep sending requests until they notice that this server is not ready.
      */
     @Override
     public void stop() {

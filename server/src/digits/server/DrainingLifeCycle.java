@@ -9,16 +9,16 @@ import org.pytorch.serve.wlm.WorkerInitializationException;
 import org.pytorch.serve.wlm.WorkerLifeCycle;
 
 /**
- * A worker's Python process, which is not killed before all that it has printed is read.
+ * A worker's Python process, killed only after its output has been read.
  *
- * <p>The process ends when its connection is closed (operate/worker.py), and as it ends prints why
- * and what it has counted (handler/metrics.py). Killing it closes its outputs, read or not.
+ * <p>The process exits when its connection is closed (operate/worker.py) and then prints the reason and its last counts
+ * (handler/metrics.py). Killing it would discard unread output.
  */
 final class DrainingLifeCycle extends WorkerLifeCycle {
-    /** Milliseconds for a process to end by itself. */
+    /** Milliseconds that a process gets to exit by itself. */
     private static final int END_MS = 5000;
 
-    /** Counts the ends of standard output and standard error. */
+    /** Reaches zero when standard output and standard error have ended. */
     private volatile CountDownLatch outputs = new CountDownLatch(0);
 
     private Process ended;
@@ -33,7 +33,7 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
         super.startWorker(port, deviceIds);
     }
 
-    /** Is called with true when the worker has started, and with false for each of its outputs that has ended. */
+    /** Called with true when the worker has started, and with false when one of its outputs ends. */
     @Override
     public void setSuccess(boolean isStarted) {
         super.setSuccess(isStarted);
@@ -42,10 +42,10 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
         }
     }
 
-    /** Gives the process time to end by itself: its connection is closed. */
+    /** Waits for the process to exit by itself, since its connection is closed, then kills it. */
     @Override
     public void exit() {
-        // The same one as before: none could be started.
+        // If it is the same as last time, no new one was started.
         if (getProcess() != ended) {
             ended = getProcess();
             Uninterruptibles.awaitUninterruptibly(outputs, END_MS, TimeUnit.MILLISECONDS);
@@ -53,7 +53,7 @@ final class DrainingLifeCycle extends WorkerLifeCycle {
         super.exit();
     }
 
-    /** Ends the process at once. */
+    /** Kills the process at once. */
     void kill() {
         super.exit();
     }

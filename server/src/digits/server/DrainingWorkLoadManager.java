@@ -25,15 +25,15 @@ import org.pytorch.serve.wlm.WorkerStateListener;
 import org.pytorch.serve.wlm.WorkerThread;
 
 /**
- * Starts and ends the workers of models; one that is no longer wanted finishes its work first.
+ * Starts and stops workers; a worker that is scaled down finishes its batch first.
  *
- * <p>TorchServe's own kills it at once, and the requests in its hands get an error or no answer at all.
+ * <p>TorchServe kills it at once, and its requests get an error or no answer.
  */
 final class DrainingWorkLoadManager extends WorkLoadManager {
     private static final Set<WorkerState> ENDED =
             EnumSet.of(WorkerState.WORKER_STOPPED, WorkerState.WORKER_ERROR, WorkerState.WORKER_SCALED_DOWN);
 
-    /** The workers of each version of a model. */
+    /** The workers of each model version. */
     private final Map<ModelVersionName, List<DrainingWorkerThread>> pools = new ConcurrentHashMap<>();
     private final ConfigManager config;
     private final EventLoopGroup group;
@@ -82,7 +82,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         return (int) workersOf(version).stream().filter(WorkerThread::isHealthy).count();
     }
 
-    /** Brings the number of a model's workers between its minimum and its maximum. */
+    /** Starts or retires workers until their number is within the model's minimum and maximum. */
     @Override
     public CompletableFuture<Integer> modelChanged(Model model, boolean isStartup, boolean isCleanUp) {
         CompletableFuture<Integer> done = new CompletableFuture<>();
@@ -115,9 +115,9 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         return model.getNumCores() > 0 ? device.getAndIncrement() % model.getNumCores() : -1;
     }
 
-    /** Takes the last workers from a model's and returns when they have ended. */
+    /** Retires the newest workers and returns when they have ended. */
     private static void retire(Model model, List<DrainingWorkerThread> workers, int count) {
-        // Without a worker TorchServe queues no more: the last ones leave an empty queue.
+        // Without workers TorchServe queues nothing more, so the last ones empty the queue.
         List<DrainingWorkerThread> leaving =
                 new ArrayList<>(workers.subList(workers.size() - count, workers.size()));
         workers.removeAll(leaving);
@@ -132,12 +132,12 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         }
         if (workers.isEmpty()) {
             EagerBatchAggregator.refuseAll(model);
-            // It may be gone for good, and recordGauges() no longer sees it.
+            // recordGauges() no longer sees a version that has been removed.
             Metrics.VERSION_GAUGES.forEach(each -> each.labels(model.getVersion()).set(0));
         }
     }
 
-    /** Records how the workers and queues of all models are. */
+    /** Records the state of all workers and queues. */
     void recordGauges() {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
             String served = each.getValue().getDefaultVersion();
@@ -158,19 +158,19 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
                 .count();
     }
 
-    /** Tells whether no worker of a model stays alive, though it should have some. */
+    /** Returns whether a model should have workers but none stays alive. */
     boolean isGivenUp(Model model) {
         List<DrainingWorkerThread> workers = workersOf(model.getModelVersionName());
         return !workers.isEmpty() && workers.stream().allMatch(DrainingWorkerThread::isGivenUp);
     }
 
-    /** Answers all requests for a model whose workers are dead, and accepts no more. */
+    /** Refuses all requests for a model whose workers are dead. */
     void giveUp(Model model) {
         workersOf(model.getModelVersionName()).clear();
         EagerBatchAggregator.refuseAll(model);
     }
 
-    /** Ends all workers at once. */
+    /** Kills all workers at once. */
     void close() {
         pools.values().forEach(workers -> workers.forEach(DrainingWorkerThread::kill));
         group.shutdownGracefully();

@@ -17,11 +17,11 @@ import org.pytorch.serve.wlm.WorkerThread;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** A thread with a Python process, which can be ended between two batches, and is when it is stuck in one. */
+/** A worker that can be retired between two batches, and is killed when it is stuck in one. */
 final class DrainingWorkerThread extends WorkerThread {
     private static final Logger LOGGER = LoggerFactory.getLogger(DrainingWorkerThread.class);
 
-    /** Checks, one a second, that find a process idle with a batch in its hands, before it is ended. */
+    /** Consecutive checks, one a second, that must find a worker idle during a batch before it is killed. */
     private static final int IDLE_CHECKS = 3;
 
     private final Counter.Child starts;
@@ -41,12 +41,12 @@ final class DrainingWorkerThread extends WorkerThread {
 
     @Override
     public void run() {
-        // It may have been retired while it waited to be started again.
+        // It may have been retired while it waited for its restart.
         if (getState() == WorkerState.WORKER_SCALED_DOWN) {
             return;
         }
         activity.lock();
-        // With a delay, not at a rate: checks that the server itself missed are not made up for at once.
+        // With a fixed delay: at a fixed rate, checks missed while the server paused would run back to back.
         Future<?> watch =
                 ModelManager.getInstance()
                         .getScheduler()
@@ -62,9 +62,9 @@ final class DrainingWorkerThread extends WorkerThread {
     }
 
     /**
-     * Ends the process if it has a batch and uses no processor: it is stopped, or waits for what does not come.
+     * Kills a process that hangs: it has a batch but uses no CPU.
      *
-     * <p>One that works without end, ends itself: handler/limit.py.
+     * <p>A process in an endless computation is ended by its CPU limit: handler/limit.py.
      */
     private void endIfStuck() {
         long batch = ((EagerBatchAggregator) aggregator).batch();
@@ -75,7 +75,7 @@ final class DrainingWorkerThread extends WorkerThread {
         idleChecks = used.isPresent() && seen.equals(lastSeen) ? idleChecks + 1 : 0;
         lastSeen = seen;
         if (idleChecks == IDLE_CHECKS) {
-            LOGGER.error("Worker {} does nothing, with a batch in its hands; it is ended.", getPid());
+            LOGGER.error("Worker {} hangs: it has a batch but uses no CPU. It is killed.", getPid());
             ((DrainingLifeCycle) lifeCycle).kill();
         }
     }
@@ -86,13 +86,13 @@ final class DrainingWorkerThread extends WorkerThread {
         hasLoaded |= newState == WorkerState.WORKER_MODEL_LOADED;
     }
 
-    /** Tells whether TorchServe will not start the worker again, or need not, as it never loaded the model. */
+    /** Returns whether the worker will not be restarted, or never loaded the model. */
     boolean isGivenUp() {
         boolean cannotLoad = !hasLoaded && hasEnded;
         return cannotLoad || !activity.isLocked() && !isHealthy();
     }
 
-    /** Ends the worker after the batch in its hands, or as a model's last one when no request waits. */
+    /** Ends the worker after its current batch, or, if it is the model's last one, when the queue is empty. */
     void retire(boolean isLast) {
         if (getState() == WorkerState.WORKER_MODEL_LOADED) {
             ((EagerBatchAggregator) aggregator).retire(isLast);
@@ -102,13 +102,13 @@ final class DrainingWorkerThread extends WorkerThread {
         }
     }
 
-    /** Ends the worker at once, whatever it does. */
+    /** Kills the worker at once. */
     void kill() {
         shutdown();
         ((DrainingLifeCycle) lifeCycle).kill();
     }
 
-    /** Returns when the worker has ended; kills it at a time in milliseconds since 1970. */
+    /** Waits until the worker has ended; kills it at the deadline, in milliseconds since 1970. */
     void awaitEnd(long deadline) throws InterruptedException {
         if (activity.tryLock(deadline - System.currentTimeMillis(), TimeUnit.MILLISECONDS)) {
             activity.unlock();

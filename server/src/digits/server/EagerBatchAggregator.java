@@ -12,16 +12,16 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.WorkerState;
 
 /**
- * Gives a worker the requests that wait, up to the batch size, without waiting for more.
+ * Gives a worker the waiting requests, up to the batch size, without waiting for more.
  *
- * <p>TorchServe's own waits at least a millisecond, a third of the time that a lone request takes. Under load
- * nothing is lost: requests that come during a batch make the next one.
+ * <p>TorchServe waits at least a millisecond, a third of the time of a lone request. Batches stay large under load:
+ * requests that arrive during a batch form the next one.
  */
 final class EagerBatchAggregator extends BatchAggregator {
-    /** How many workers may die of a request: two may have been dead before, unnoticed. */
+    /** Workers that may die while processing a request before it is refused: two may have been dead already. */
     private static final int TRIES = 3;
 
-    /** How many workers died of each request that is to be retried, alone: one of them may be the cause. */
+    /** Deaths by job id of requests that are retried, each in a batch by itself since it may be the cause. */
     private static final Map<String, Integer> DEATHS = new ConcurrentHashMap<>();
 
     private final RequestQueue requests;
@@ -34,20 +34,20 @@ final class EagerBatchAggregator extends BatchAggregator {
         requests = RequestQueue.of(model);
     }
 
-    /** Answers all requests that wait for a model without workers. */
+    /** Refuses all waiting requests of a model without workers. */
     static void refuseAll(Model model) {
         RequestQueue requests = RequestQueue.of(model);
         for (Job job = requests.poll(); job != null; job = requests.poll()) {
-            job.sendError(503, "The model has no worker any more: try again.");
+            job.sendError(503, "The model has no worker left: try again.");
         }
     }
 
-    /** Returns a number for the batch in the worker's hands; 0 if there is none. */
+    /** Returns a number that identifies the worker's current batch; 0 if there is none. */
     long batch() {
         return taken;
     }
 
-    /** Ends the worker when it comes for its next batch; a model's last one not before the queue is empty. */
+    /** Ends the worker when it asks for its next batch; the model's last worker empties the queue first. */
     void retire(boolean isLastOne) {
         isLast = isLastOne;
         isRetired = true;
@@ -66,7 +66,7 @@ final class EagerBatchAggregator extends BatchAggregator {
         }
     }
 
-    /** Takes a request, and those behind it that fit in a batch with it: together no more than the largest alone. */
+    /** Takes a request and those behind it that fit into one batch, whose bytes stay below the limit of one request. */
     private void take(Job first) {
         long bytes = 0;
         for (Job job = first; job != null; job = jobs.size() < model.getBatchSize() ? requests.poll() : null) {
@@ -107,7 +107,7 @@ final class EagerBatchAggregator extends BatchAggregator {
         return super.sendResponse(message);
     }
 
-    /** Leaves the requests of a worker that died to another one. */
+    /** Requeues the requests of a dead worker. */
     @Override
     public void sendError(BaseModelRequest message, String error, int status) {
         taken = 0;

@@ -15,9 +15,9 @@ import io.netty.handler.codec.http.HttpUtil;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Gives TorchServe's errors the form of the handler's, {"error": "..."}, and keeps the connection open after them.
+ * Rewrites TorchServe's errors as {"error": "..."}, like the handler's, and keeps the connection open.
  *
- * <p>The request has been read to its end, so that the next one can follow on the same connection.
+ * <p>That is safe because the request has been read to its end.
  */
 final class ErrorWriter extends ChannelDuplexHandler {
     private static final int FIRST_ERROR = 400;
@@ -39,7 +39,7 @@ final class ErrorWriter extends ChannelDuplexHandler {
         FullHttpResponse answer = rewrite((FullHttpResponse) message);
         HttpUtil.setContentLength(answer, answer.content().readableBytes());
         HttpUtil.setKeepAlive(answer, isKeptAlive);
-        // TorchServe closes the connection when its promise is kept.
+        // TorchServe closes the connection when its promise completes.
         context.write(answer, isKeptAlive ? context.newPromise() : promise);
     }
 
@@ -55,7 +55,7 @@ final class ErrorWriter extends ChannelDuplexHandler {
                 return rewritten;
             }
         } catch (JsonParseException e) {
-            // Not one of TorchServe's.
+            // Not TorchServe's format.
         }
         return answer;
     }

@@ -11,7 +11,7 @@ import java.util.Map;
 import org.pytorch.serve.http.BadRequestException;
 import org.pytorch.serve.util.NettyUtils;
 
-/** Refuses to scale to a number that is none: TorchServe would scale to one worker without a word. */
+/** Refuses to scale to an invalid number, for which TorchServe silently scales to one worker. */
 final class ManagementGuard extends ChannelInboundHandlerAdapter {
     private static final List<String> NUMBERS = List.of("min_worker", "max_worker", "number_gpu", "timeout");
     private static final int MOST_DIGITS = 4;
@@ -28,7 +28,7 @@ final class ManagementGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns what is wrong with a request to scale; null if nothing is, or if it is another request. */
+    /** Returns the problem of an invalid scaling request; null for any other request. */
     private static String findProblem(String uri) {
         QueryStringDecoder decoder = new QueryStringDecoder(uri);
         if (!decoder.path().startsWith("/models/") || decoder.path().endsWith("/set-default")) {
@@ -36,7 +36,7 @@ final class ManagementGuard extends ChannelInboundHandlerAdapter {
         }
         Map<String, List<String>> parameters = decoder.parameters();
         if (!parameters.containsKey("min_worker") && !parameters.containsKey("max_worker")) {
-            return "Say how many workers there are to be: min_worker=N, max_worker=N or both.";
+            return "Set min_worker, max_worker or both to a number of workers.";
         }
         for (String name : NUMBERS) {
             for (String value : parameters.getOrDefault(name, List.of())) {

@@ -9,7 +9,7 @@ import org.pytorch.serve.metrics.IMetric;
 import org.pytorch.serve.metrics.MetricCache;
 import org.pytorch.serve.util.ConfigManager;
 
-/** The metrics that the Java server adds to TorchServe's own; docs/metrics.md says what each one answers. */
+/** The metrics that the Java server adds to TorchServe's; docs/metrics.md describes each. */
 final class Metrics {
     static final Counter REQUESTS =
             Counter.build("digit_requests_total", "Answers of the inference port.")
@@ -17,11 +17,11 @@ final class Metrics {
                     .register();
 
     static final Histogram REQUEST_MS =
-            inMs("digit_request_ms", "From the whole request received to its answer written.")
+            inMs("digit_request_ms", "From receiving the whole request to writing its answer.")
                     .labelNames("endpoint")
                     .register();
 
-    static final Histogram QUEUE_MS = inMs("digit_queue_ms", "Until a worker takes a request.").register();
+    static final Histogram QUEUE_MS = inMs("digit_queue_ms", "Wait of a request for a worker.").register();
 
     static final Histogram BATCH_MS = inMs("digit_batch_ms", "A worker's time for a batch.").register();
 
@@ -35,18 +35,18 @@ final class Metrics {
 
     static final Gauge READY_WORKERS = perVersion("digit_ready_workers", "Workers that can read a digit.");
 
-    static final Gauge MIN_WORKERS = perVersion("digit_min_workers", "Workers that there should be.");
+    static final Gauge MIN_WORKERS = perVersion("digit_min_workers", "Workers wanted.");
 
-    static final Gauge WAITING_REQUESTS = perVersion("digit_waiting_requests", "Requests that wait for a worker.");
+    static final Gauge WAITING_REQUESTS = perVersion("digit_waiting_requests", "Requests waiting for a worker.");
 
-    static final Gauge QUEUE_CAPACITY = perVersion("digit_queue_places", "Requests for which the queue has room.");
+    static final Gauge QUEUE_CAPACITY = perVersion("digit_queue_places", "Free capacity of the queue, in requests.");
 
     static final Gauge IS_DEFAULT = perVersion("digit_is_default", "1 for the version that serves.");
 
     static final List<Gauge> VERSION_GAUGES =
             List.of(READY_WORKERS, MIN_WORKERS, WAITING_REQUESTS, QUEUE_CAPACITY, IS_DEFAULT);
 
-    /** The counter to which the workers add what they refuse: metrics.yaml declares it for them. */
+    /** Shared with the workers' refusals, for which metrics.yaml declares it. */
     private static final IMetric REFUSED =
             Objects.requireNonNull(
                     MetricCache.getInstance().getMetricBackend("digit_refused_total"),
@@ -63,7 +63,7 @@ final class Metrics {
         return Gauge.build(name, help).labelNames("version").register();
     }
 
-    /** Counts a request that is refused before it reaches a worker. */
+    /** Counts a request refused before it reaches a worker. */
     static void countRefused(String reason) {
         REFUSED.addOrUpdate(List.of(reason, "", ConfigManager.getInstance().getHostName()), 1);
     }

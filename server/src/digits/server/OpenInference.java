@@ -32,10 +32,10 @@ import org.pytorch.serve.wlm.ModelVersionedRefs;
 import org.pytorch.serve.wlm.WorkerState;
 
 /**
- * Answers what clients of the Open Inference Protocol and its predecessor ask before they send pictures.
+ * Answers the health and metadata requests of the Open Inference Protocol and its predecessor.
  *
- * <p>TorchServe itself only knows the requests that carry pictures, and those of version 2 without a version of the
- * model; /ping says Healthy without a worker.
+ * <p>TorchServe handles only predictions, those of protocol 2 without a model version; its /ping is Healthy without a
+ * worker.
  */
 final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final String VERSIONED =
@@ -54,7 +54,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static volatile boolean isRetired;
 
-    /** What handler/tensors.py reads and writes. */
+    /** The tensors of handler/tensors.py. */
     private static final List<Map<String, Object>> INPUTS = List.of(tensor("pixels", "UINT8", -1, 28, 28));
 
     private static final List<Map<String, Object>> OUTPUTS =
@@ -65,7 +65,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                     tensor("probabilities", "FP32", -1, 10),
                     tensor("error", "BYTES", -1));
 
-    /** Says from now on that nothing is ready; returns whether it was ready before. */
+    /** Makes readiness fail from now on; returns whether it was ready before. */
     static boolean retire() {
         boolean wasReady = areReady();
         isRetired = true;
@@ -92,7 +92,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns the answer to a request; null if it is TorchServe's to answer, at the path that the request then has. */
+    /** Returns the answer to a request; null for TorchServe to answer, with its path rewritten where needed. */
     private static FullHttpResponse answer(FullHttpRequest request) {
         String path = pathOf(request);
         Matcher prediction = PREDICTION.matcher(path);
@@ -110,23 +110,23 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         if (answer != null && !READING.contains(request.method())) {
             return refuseMethod(request, "GET, HEAD, OPTIONS");
         }
-        // TorchServe answers a browser's preflight.
+        // TorchServe answers preflight requests.
         return HttpMethod.OPTIONS.equals(request.method()) ? null : answer;
     }
 
-    /** Returns the path of a request's target, without the query. */
+    /** Returns a request's path, without the query. */
     static String pathOf(FullHttpRequest request) {
         return request.uri().split("\\?", 2)[0];
     }
 
     private static FullHttpResponse refuseMethod(FullHttpRequest request, String allow) {
-        String sentence = "This path does not take the method " + request.method() + ": use one of " + allow + ".";
+        String sentence = "Method " + request.method() + " is not allowed here: use one of " + allow + ".";
         FullHttpResponse answer = UploadGuard.error(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence);
         answer.headers().set(HttpHeaderNames.ALLOW, allow);
         return answer;
     }
 
-    /** Returns the answer to GET of a path; null if it is none of the protocol's. */
+    /** Returns the answer to GET; null if the path does not belong to the protocol. */
     private static FullHttpResponse answer(String path) {
         switch (path) {
             case "/openapi.json":
@@ -179,7 +179,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         return entries.stream().map(Map.Entry::getKey).collect(Collectors.toList());
     }
 
-    /** Tells whether every model can read a picture now. */
+    /** Returns whether every model has a ready worker. */
     private static boolean areReady() {
         return !models().isEmpty() && models().stream().allMatch(each -> isReady(each.getValue().getDefaultModel()));
     }

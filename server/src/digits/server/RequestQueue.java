@@ -12,18 +12,17 @@ import org.pytorch.serve.util.messages.InputParameter;
 import org.pytorch.serve.wlm.Model;
 
 /**
- * The requests that wait for a model's workers, of which it wakes the one that was busy last.
+ * A model's request queue. Wakes the most recently busy worker, whose caches are warm.
  *
- * <p>The memory that this one needs is still in the processor's caches. TorchServe's own queue wakes the one that has
- * waited longest.
+ * <p>TorchServe's queue wakes the worker that has waited longest.
  */
 final class RequestQueue extends LinkedBlockingDeque<Job> {
     private static final long serialVersionUID = 1;
 
-    /** The map of a model's queues, to which TorchServe gives no access. */
+    /** The map of a model's queues, which TorchServe keeps private. */
     private static final Field QUEUES = openQueues();
 
-    /** Nanoseconds between two checks whether a worker need not wait any more. */
+    /** Nanoseconds between two checks whether a worker should stop waiting. */
     private static final long CHECK_NS = TimeUnit.MILLISECONDS.toNanos(100);
 
     private final transient ConcurrentLinkedDeque<Thread> idle = new ConcurrentLinkedDeque<>();
@@ -42,7 +41,7 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
         }
     }
 
-    /** Returns the queue of a model, in place of TorchServe's own. */
+    /** Returns the queue of a model, installed in place of TorchServe's. */
     @SuppressWarnings("unchecked")
     static RequestQueue of(Model model) {
         try {
@@ -105,13 +104,13 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
         }
     }
 
-    /** Returns the next request as soon as there is one, or null when the worker need not wait any more. */
+    /** Waits for the next request; returns null when the worker should stop waiting. */
     Job await(BooleanSupplier isOver) throws InterruptedException {
         Thread worker = Thread.currentThread();
         Job job = null;
         try {
             while (job == null && !isOver.getAsBoolean()) {
-                // First: a request that comes after the look into the queue must find the worker idle.
+                // Before polling: a request that arrives just after must find this worker idle.
                 if (!idle.contains(worker)) {
                     idle.addFirst(worker);
                 }
@@ -127,7 +126,7 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
         } finally {
             boolean wasWoken = !idle.remove(worker);
             if (job == null && wasWoken) {
-                // Perhaps for a request that it leaves.
+                // It may have been woken for a request that it will not take.
                 wake();
             }
         }

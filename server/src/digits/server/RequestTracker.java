@@ -20,17 +20,16 @@ import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 
 /**
- * Takes the requests of one connection one after the other, measures them, and closes it once they are answered when
- * the server stops.
+ * Processes the requests of a connection one at a time, measures them, and closes the connection on shutdown.
  *
- * <p>A client may send the next request before it has an answer (pipelining). TorchServe would answer whichever was
- * ready first, and the client would take one answer for another.
+ * <p>Clients may pipeline requests. TorchServe would send the answers in the order in which they are ready, and the
+ * client would mistake one for another.
  */
 final class RequestTracker extends ChannelDuplexHandler {
     private static final Pattern LENGTH = Pattern.compile("\\d{1,18}");
     private static final Set<String> ENDPOINTS = Set.of("predictions", "explanations", "v1", "v2");
 
-    /** Milliseconds for a request that is on its way to an open connection to arrive. */
+    /** Milliseconds for requests already on the network to arrive. */
     private static final int ARRIVAL_MS = 500;
 
     /** When a connection is to be closed. */
@@ -52,9 +51,9 @@ final class RequestTracker extends ChannelDuplexHandler {
         this.connections = connections;
     }
 
-    /** Answers what was asked and closes every connection, by a time in milliseconds since 1970. */
+    /** Answers pending requests and closes every connection, by a deadline in milliseconds since 1970. */
     static void drain(ChannelGroup connections, long deadline) throws InterruptedException {
-        // As events, since only a connection's own thread knows whether a request has just arrived.
+        // As events: only a connection's event loop knows whether a request has just arrived.
         connections.forEach(each -> each.pipeline().fireUserEventTriggered(Close.AFTER_ANSWER));
         Thread.sleep(ARRIVAL_MS);
         connections.forEach(each -> each.pipeline().fireUserEventTriggered(Close.WHEN_IDLE));
@@ -86,7 +85,7 @@ final class RequestTracker extends ChannelDuplexHandler {
         }
     }
 
-    /** Reads no further while a request waits: what is read would wait in memory. */
+    /** Stops reading while a request waits: further input would pile up in memory. */
     @Override
     public void read(ChannelHandlerContext context) {
         if (later.isEmpty()) {
@@ -121,14 +120,14 @@ final class RequestTracker extends ChannelDuplexHandler {
     private void take(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
             isPending = true;
-            // Two servers may disagree about where such a request ends: nothing behind it is one (RFC 9112, 6.1).
+            // Against request smuggling: proxies may disagree about where such a request ends (RFC 9112, 6.1).
             isClosing |= ((HttpRequest) message).headers().contains(HttpHeaderNames.TRANSFER_ENCODING);
             String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);
             endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
             arrived = 0;
             String length = ((HttpRequest) message).headers().get(HttpHeaderNames.CONTENT_LENGTH);
             if (length != null && !LENGTH.matcher(length.trim()).matches()) {
-                // Netty takes a sign as well, and then waits, or takes the body for the next request.
+                // Netty accepts a sign too, then waits or parses the body as the next request.
                 isClosing = true;
                 ReferenceCountUtil.release(message);
                 String sentence = "Content-Length must be a number of bytes, such as 5.";
@@ -154,7 +153,7 @@ final class RequestTracker extends ChannelDuplexHandler {
                     HttpUtil.setKeepAlive(answer, false);
                     promise.addListener(ChannelFutureListener.CLOSE);
                 } else if (!later.isEmpty()) {
-                    // Not from within the write of this answer.
+                    // Only after this write has returned.
                     context.executor().execute(() -> takeNext(context));
                 }
             }

@@ -32,16 +32,16 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionedRefs;
 
-/** Refuses what TorchServe would answer with a 500, and keeps it from parsing a picture as a web form. */
+/** Refuses requests that TorchServe would answer with a 500, and keeps it from parsing pictures as web forms. */
 final class UploadGuard extends ChannelInboundHandlerAdapter {
-    /** What separates the parts of a path, such as a model's name. */
+    /** The separators of path segments. */
     static final Pattern SEPARATORS = Pattern.compile("[/:?]");
 
     private static final String MALFORMED = "The multipart form is malformed: send one picture in a named field.";
     private static final String TOO_MANY = "The form has more than 128 fields: send one picture in a named field.";
-    private static final String TWICE = "The form has two fields of one name: send one picture in a single field.";
+    private static final String TWICE = "The form has two fields of the same name: send one picture in a single field.";
 
-    /** Room in the queue for requests that several threads let through at the same time. */
+    /** Queue capacity kept free for requests that several threads admit at the same time. */
     private static final int SPARE_CAPACITY = 64;
 
     @Override
@@ -70,7 +70,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Drops a connection that its client broke off: TorchServe logs a stack trace for each. */
+    /** Closes a connection that its client broke: TorchServe would log a stack trace. */
     @Override
     public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
         if (cause instanceof IOException) {
@@ -97,19 +97,19 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
             String sentence = "The headers of the request are too large: send at most 8192 bytes.";
             refuse(context, request, HttpResponseStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence);
         } else {
-            String sentence = "The address of the request is too long: its line may have at most 4096 bytes.";
+            String sentence = "The request line is too long: send at most 4096 bytes.";
             refuse(context, request, HttpResponseStatus.REQUEST_URI_TOO_LONG, sentence);
         }
     }
 
-    /** Tells whether no more requests may wait; TorchServe would say that the model has no worker. */
+    /** Returns whether the queue is full, for which TorchServe would blame a missing worker. */
     private static boolean isFull(FullHttpRequest request) {
-        // A browser's preflight waits for no worker.
+        // Preflight requests need no worker.
         Model model = HttpMethod.OPTIONS.equals(request.method()) ? null : findModel(request.uri());
         return model != null && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
     }
 
-    /** Returns the model that a path names, in the version named after it or else the default one; or null. */
+    /** Returns the model and version named in a path, the default version if none is, or null. */
     static Model findModel(String uri) {
         List<String> parts = Arrays.asList(SEPARATORS.split(uri));
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
@@ -127,14 +127,14 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         return null;
     }
 
-    /** Returns what is wrong with a form that TorchServe cannot parse, or of which it would drop a part; or null. */
+    /** Returns the problem of a form that TorchServe cannot parse or would read only in part; null if there is none. */
     private static String findProblem(FullHttpRequest request) {
         HttpPostRequestDecoder form = null;
         try {
             if (!HttpPostRequestDecoder.isMultipart(request)) {
                 return null;
             }
-            // The body is offered afterwards: a decoder that fails while it is made cannot be destroyed.
+            // The body is offered afterwards: a decoder whose constructor throws cannot be destroyed.
             HttpRequest head =
                     new DefaultHttpRequest(
                             request.protocolVersion(), request.method(), request.uri(), request.headers());
@@ -153,7 +153,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         } catch (HttpPostRequestDecoder.TooManyFormFieldsException e) {
             return TOO_MANY;
         } catch (RuntimeException e) {
-            // Netty's parser throws errors of its own, of indices and of charsets.
+            // Netty's parser also throws IndexOutOfBoundsException and charset exceptions.
             return MALFORMED;
         } finally {
             if (form != null) {
@@ -162,12 +162,12 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns an answer of the form that the handler gives to a bad picture. */
+    /** Returns an error in the handler's format. */
     static FullHttpResponse error(HttpResponseStatus status, String sentence) {
         return OpenInference.json(status, Map.of("error", sentence));
     }
 
-    /** Returns an answer to a request that TorchServe has not seen, with the headers that it would add. */
+    /** Returns an error for a request that never reaches TorchServe, with the headers that it would add. */
     static FullHttpResponse ownError(HttpResponseStatus status, String sentence) {
         FullHttpResponse answer = error(status, sentence);
         HttpUtil.setContentLength(answer, answer.content().readableBytes());
@@ -178,13 +178,13 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         return answer;
     }
 
-    /** Collects a request's body, and says how large it may be. */
+    /** Collects a request's body, up to the size limit. */
     static final class Aggregator extends HttpObjectAggregator {
         Aggregator() {
             super(ConfigManager.getInstance().getMaxRequestSize());
         }
 
-        /** Leaves a client that asks before it sends too much to handleOversizedMessage as well. */
+        /** Leaves an oversized request with Expect: 100-continue to handleOversizedMessage as well. */
         @Override
         protected Object newContinueResponse(HttpMessage request, int limit, ChannelPipeline pipeline) {
             return isContentLengthInvalid(request, limit)
@@ -192,7 +192,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
                     : super.newContinueResponse(request, limit, pipeline);
         }
 
-        /** Answers at once and reads on: closing the connection while the client sends would lose the answer. */
+        /** Answers at once and keeps reading: closing while the client sends would lose the answer. */
         @Override
         protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
             Metrics.countRefused("too_large");

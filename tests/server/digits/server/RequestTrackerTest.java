@@ -1,10 +1,12 @@
 package digits.server;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 
+import com.google.gson.JsonParser;
 import io.netty.channel.ChannelHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
@@ -19,6 +21,9 @@ import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.util.concurrent.ImmediateEventExecutor;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.Reader;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -76,6 +81,20 @@ public final class RequestTrackerTest {
         ask(connection, "/no/such/thing");
         answer(connection, HttpResponseStatus.NOT_FOUND);
         assertEquals(counted + 1, Metrics.REQUESTS.labels("other", "404").get(), 0);
+    }
+
+    @Test
+    public void everyRouteIsCountedByItsFirstSegment() throws IOException {
+        try (Reader text = new InputStreamReader(RequestTracker.class.getResourceAsStream("openapi.json"), UTF_8)) {
+            for (String path : JsonParser.parseReader(text).getAsJsonObject().getAsJsonObject("paths").keySet()) {
+                String endpoint = path.split("/")[1];
+                double counted = Metrics.REQUESTS.labels(endpoint, "200").get();
+                EmbeddedChannel connection = connect();
+                ask(connection, path);
+                answer(connection, HttpResponseStatus.OK);
+                assertEquals(path, counted + 1, Metrics.REQUESTS.labels(endpoint, "200").get(), 0);
+            }
+        }
     }
 
     @Test
