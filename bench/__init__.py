@@ -1,1 +1,1 @@
-"""What puts a service under load: the benchmark, the rehearsal and its dashboard."""
+"""The benchmark of a running service."""

@@ -1,41 +1,55 @@
-"""Measure how fast the service answers, check every answer, and write a report with curves.
+"""Measure how fast the running service answers, and check every answer.
 
 The load is closed: each client sends its next request when it has the answer to the last one. The load generator,
 wrk, takes its share of the same cores.
 """
 
 import argparse
+import gzip
 import io
 import json
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+import psutil
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from bench.load import require, run_wrk
 from bench.machine import describe_machine
-from bench.service import ensure_service, sum_cpu_seconds, sum_memory_mb
-from evaluate.document import Section, Table, align, write_report
-from evaluate.pictures import png
-from evaluate.style import figure_style, save
+from bench.processes import count_workers, find_service, sum_cpu_seconds, sum_memory_mb
 from operate.client import Client, ServiceError
-from operate.config import OperatorError, read_config
-from train.mnist import read_test
+from operate.config import ROOT, OperatorError, read_config
 
-CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CLIENTS = (1, 8, 64, 256, 512)
 BULK = (1, 4, 16, 64, 256, 1024)
 SIDES_PX = (28, 100, 300, 640, 1200, 2400, 4000)
+MNIST = ROOT / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+# The columns of the load table: each value's heading and format.
+COLUMNS = {
+    "rate": ("requests/s", ",.0f"),
+    "p50": ("p50 ms", ".2f"),
+    "p95": ("p95 ms", ".2f"),
+    "p99": ("p99 ms", ".2f"),
+    "cpu_ms": ("CPU ms/request", ".2f"),
+    "memory_mb": ("PSS MB", ".0f"),
+    "wrong": ("wrong", ".0f"),
+    "failed": ("failed", ".0f"),
+}
 
-# One measured point: requests, seconds, wrong, failed, p50, p95, p99 (ms) and what follows from them.
+# One measured point: the values of COLUMNS; processor time and memory only if the service is on this machine.
 Point = dict[str, float]
+
+progress = partial(tqdm, leave=False, disable=None)
 
 
 def main() -> int:
@@ -45,47 +59,52 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="picture to send (MNIST's first test picture)")
     parser.add_argument("--seconds", type=float, default=4, help="length of each measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; medians count (%(default)s)")
-    parser.add_argument(
-        "--report", type=Path, metavar="FOLDER", help="write report.md, report.html, curves and bench.json there"
-    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the tables there too, in Markdown")
     options = parser.parse_args()
     try:
-        require("wrk")
+        if not shutil.which("wrk"):
+            raise OperatorError("wrk is missing: install it first (Debian: apt install wrk).")
         client = Client(read_config(), options.url)
-        with ensure_service(client), tempfile.TemporaryDirectory() as scratch:
-            picture = options.picture
-            if not picture:
-                picture = Path(scratch) / "7.png"
-                picture.write_bytes(png(read_test()[0][0, 0].numpy()))
-            digit = int(client.predict(picture.read_bytes())["digit"])
-            load = measure_load(client, picture, digit, options.seconds, options.rounds)
-            bulk = {count: measure_bulk(client, count, options.seconds) for count in BULK}
-            sizes = {side: measure_size(client, side) for side in SIDES_PX}
-            results = {"machine": describe_machine(), "load": load, "bulk": bulk, "sizes": sizes}
+        picture = options.picture.read_bytes() if options.picture else draw_mnist()
+        load = measure_load(client, picture, options.seconds, options.rounds)
+        bulk = {count: measure_bulk(client, count, options.seconds) for count in progress(BULK, desc="bulk")}
+        sizes = {side: measure_size(client, side) for side in progress(SIDES_PX, desc="picture size")}
+        report = describe(client, load, bulk, sizes)
+        print(report, end="")
+        if options.report:
+            options.report.write_text(report)
     except (OperatorError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(align(tabulate(load)))
-    if options.report:
-        options.report.mkdir(parents=True, exist_ok=True)
-        (options.report / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
-        write_report(options.report, "How fast the service answers", describe(results))
-        print(f"Wrote {options.report / 'report.md'}.")
+    except psutil.NoSuchProcess:
+        print("A process of the service ended while it was measured: see its logs.", file=sys.stderr)
+        return 1
     bad = sum(point["wrong"] + point["failed"] for point in load.values())
     if bad:
         print(f"{bad:.0f} answers were wrong or missing.", file=sys.stderr)
     return 1 if bad else 0
 
 
-def measure_load(client: Client, picture: Path, digit: int, seconds: float, rounds: int) -> dict[int, Point]:
-    """Return the medians over the rounds for each number of clients."""
-    measure_point(client, picture, digit, 64, seconds)
+def draw_mnist() -> bytes:
+    """Return MNIST's first test picture, a 7, as a PNG file."""
+    # Pixels come after a header of 16 bytes.
+    pixels = np.frombuffer(gzip.decompress(MNIST.read_bytes()), np.uint8, 28 * 28, offset=16)
+    file = io.BytesIO()
+    Image.fromarray(pixels.reshape(28, 28)).save(file, "PNG")
+    return file.getvalue()
+
+
+def measure_load(client: Client, picture: bytes, seconds: float, rounds: int) -> dict[int, Point]:
+    """Return the medians over the rounds for each number of clients. Raises ServiceError."""
+    digit = int(client.predict(picture)["digit"])
     points: dict[int, list[Point]] = {clients: [] for clients in CLIENTS}
-    with tqdm(total=rounds * len(CLIENTS), unit="point", leave=False, disable=None) as bar:
-        for _ in range(rounds):
-            for clients in CLIENTS:
-                points[clients].append(measure_point(client, picture, digit, clients, seconds))
-                bar.update()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(picture)
+        file.flush()
+        # Java compiles what is used most.
+        measure_point(client, file.name, digit, 64, seconds)
+        for clients in progress(CLIENTS * rounds, desc="load"):
+            points[clients].append(measure_point(client, file.name, digit, clients, seconds))
     return {
         clients: {
             name: (sum if name in ("wrong", "failed") else statistics.median)([point[name] for point in measured])
@@ -95,18 +114,23 @@ def measure_load(client: Client, picture: Path, digit: int, seconds: float, roun
     }
 
 
-def measure_point(client: Client, picture: Path, digit: int, clients: int, seconds: float) -> Point:
-    """Return one point, measured with wrk."""
-    before = sum_cpu_seconds()
-    printed = run_wrk("bench.lua", client, clients, seconds, PICTURE=str(picture), DIGIT=str(digit))
-    used = sum_cpu_seconds() - before
-    results = [line for line in printed.splitlines() if line.startswith("RESULT ")]
-    if not results:
-        raise ServiceError(f"wrk failed: {printed.strip()}")
-    point: Point = json.loads(results[0].removeprefix("RESULT "))
-    point["rate"] = point["requests"] / point["seconds"]
-    point["cpu_ms"] = 1e3 * used / max(1, point["requests"])
-    point["memory_mb"] = sum_memory_mb()
+def measure_point(client: Client, picture: str, digit: int, clients: int, seconds: float) -> Point:
+    """Return one point, measured by sending a picture file with wrk. Raises ServiceError."""
+    service = find_service(client.inference)
+    before_s = sum_cpu_seconds(service)
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    command += ["-s", str(Path(__file__).with_name("bench.lua")), client.inference + client.predictions]
+    environment = os.environ | {"PICTURE": picture, "DIGIT": str(digit)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    _, found, result = run.stdout.partition("RESULT ")
+    if run.returncode or not found:
+        raise ServiceError(f"wrk failed: {(run.stderr or run.stdout).strip()}")
+    point: Point = json.loads(result)
+    requests = point.pop("requests")
+    point["rate"] = requests / point.pop("seconds")
+    if service:
+        point["cpu_ms"] = 1e3 * (sum_cpu_seconds(service) - before_s) / max(1, requests)
+        point["memory_mb"] = sum_memory_mb(service)
     return point
 
 
@@ -147,58 +171,36 @@ def measure_size(client: Client, side: int) -> float:
     return statistics.median(times)
 
 
-def tabulate(load: dict[int, Point]) -> Table:
-    """Return the load curve as a table."""
-    table = [["clients", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms/request", "PSS MB", "wrong", "failed"]]
-    for clients, point in load.items():
-        cells = [f"{point['rate']:,.0f}", *(f"{point[name]:.2f}" for name in ("p50", "p95", "p99", "cpu_ms"))]
-        table.append([str(clients), *cells, *(f"{point[name]:.0f}" for name in ("memory_mb", "wrong", "failed"))])
-    return table
-
-
-def describe(results: dict[str, Any]) -> list[Section]:
-    """Return the sections of the report."""
-    known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in results["machine"].items())
-    bulk = [["pictures in a tensor", "pictures/s"], *([str(n), f"{rate:,.0f}"] for n, rate in results["bulk"].items())]
-    sizes = [["side of a JPEG, pixels", "ms, alone"], *([str(n), f"{ms:.1f}"] for n, ms in results["sizes"].items())]
-    curves = {"Throughput, latency, cost, memory, bulk, picture size": ("bench.png", plot(results))}
-    return [
-        Section("Load", f"The machine: {known}.", [tabulate(results["load"])], curves),
-        Section("Bulk", "Two clients send tensors of that many pictures, one after the other.", [bulk]),
-        Section("Picture size", "A lone client sends a 7 on shaded paper; medians.", [sizes]),
+def describe(client: Client, load: dict[int, Point], bulk: dict[int, float], sizes: dict[int, float]) -> str:
+    """Return the report in Markdown."""
+    facts = describe_machine()
+    if service := find_service(client.inference):
+        facts["workers"] = count_workers(service)
+    parts = [
+        f"This machine: {'; '.join(f'{name}: {value}' for name, value in facts.items())}.",
+        tabulate(*list_load(load)),
+        "Tensors from two clients:",
+        tabulate(["pictures in a tensor", "pictures/s"], *([str(n), f"{rate:,.0f}"] for n, rate in bulk.items())),
+        "A 7 on shaded paper from a lone client, medians:",
+        tabulate(["side of a JPEG, pixels", "ms"], *([str(side), f"{ms:.1f}"] for side, ms in sizes.items())),
     ]
+    return "\n\n".join(parts) + "\n"
 
 
-@figure_style()
-def plot(results: dict[str, Any]) -> bytes:
-    """Draw throughput, latency, cost, memory, bulk and picture size."""
-    load = results["load"]
-    clients = list(load)
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.subplots(2, 3)
-    (rate, latency, cost), (memory, bulk, size) = axes
-    rate.plot(clients, [point["rate"] for point in load.values()], "o-")
-    rate.set(title="Throughput", xlabel="clients", ylabel="requests/s", ylim=(0, None))
-    for name in ("p50", "p95", "p99"):
-        latency.plot(clients, [point[name] for point in load.values()], "o-", label=name)
-    latency.set(title="Latency", xlabel="clients", ylabel="ms", yscale="log")
-    latency.legend()
-    cost.plot(clients, [point["cpu_ms"] for point in load.values()], "o-")
-    cost.set(title="Processor time", xlabel="clients", ylabel="ms/request", ylim=(0, None))
-    memory.plot(clients, [point["memory_mb"] for point in load.values()], "o-")
-    most = max(point["memory_mb"] for point in load.values())
-    memory.set(title="Memory", xlabel="clients", ylabel="PSS, MB", ylim=(0, 1.2 * most))
-    bulk.plot(list(results["bulk"]), list(results["bulk"].values()), "o-")
-    bulk.set(title="Bulk", xlabel="pictures in a tensor", ylabel="pictures/s", ylim=(0, None))
-    size.plot(list(results["sizes"]), list(results["sizes"].values()), "o-")
-    size.set(title="Picture size, one client", xlabel="side of a JPEG, pixels", ylabel="ms", ylim=(0, None))
-    latency.yaxis.set_major_formatter("{x:g}")
-    latency.yaxis.set_minor_formatter("{x:g}")
-    for axis in (rate, latency, cost, memory, bulk):
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(BULK if axis is bulk else clients)
-        axis.xaxis.set_major_formatter("{x:g}")
-    return save(figure)
+def list_load(load: dict[int, Point]) -> Iterator[list[str]]:
+    """Yield the heading and the rows of the load table."""
+    measured = load[CLIENTS[0]]
+    columns = {name: column for name, column in COLUMNS.items() if name in measured}
+    yield ["clients", *(heading for heading, _ in columns.values())]
+    for clients, point in load.items():
+        yield [str(clients), *(f"{point[name]:{form}}" for name, (_, form) in columns.items())]
+
+
+def tabulate(*rows: Sequence[str]) -> str:
+    """Return a heading and rows as a Markdown table that is aligned in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *body = (f"| {' | '.join(map(str.rjust, row, widths))} |" for row in rows)
+    return "\n".join([head, f"|{'|'.join('-' * (width + 1) + ':' for width in widths)}|", *body])
 
 
 if __name__ == "__main__":

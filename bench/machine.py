@@ -2,28 +2,21 @@
 
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import openvino
 import psutil
 
-from bench.service import find_processes, find_workers
-from model.engine import name_precision
 
-
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, str | int]:
     """Return the facts about the machine that the figures depend on."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
+    processors = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", processors)
     return {
-        "processor": names[0] if names else platform.machine(),
-        "engine": f"OpenVINO {version('openvino')} in {name_precision(openvino.Core())}",
+        "processor": name[1] if name else platform.machine(),
+        "multiplies in": "bf16" if "bf16" in processors else "f32",
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "workers": len(find_workers(find_processes())),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "OpenVINO": version("openvino"),
     }

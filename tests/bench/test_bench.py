@@ -1,6 +1,7 @@
 """scripts/bench measures the running service and checks its answers."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,35 +9,55 @@ from pathlib import Path
 import pytest
 
 from operate.config import ROOT
-from tests.services import EXAMPLES, Service
+from tests.services import EXAMPLES, Service, free_port
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="needs wrk (Debian: apt install wrk)")
 
 
-@needs_wrk
-def test_a_short_run_writes_the_whole_report(service: Service, tmp_path: Path) -> None:
-    command: list[str | Path] = [
-        ROOT / "scripts" / "bench",
-        "--url",
-        service.config.inference,
-        "--seconds",
-        "1",
+def bench(url: str, *options: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run scripts/bench."""
+    command = [ROOT / "scripts" / "bench", "--url", url, *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def read_tables(report: str) -> list[list[list[float]]]:
+    """Return the numbers in the rows of each Markdown table."""
+    tables = [part.splitlines() for part in report.split("\n\n") if part.startswith("|")]
+    return [
+        [[float(cell) for cell in row.replace(",", "").strip("|").split("|")] for row in rows[2:]] for rows in tables
     ]
-    done = subprocess.run([*command, "--rounds", "1", "--report", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "bench.json").read_text())
-    for point in results["load"].values():
-        assert point["requests"] > 100
-        assert point["wrong"] == point["failed"] == 0
-        assert 0 < point["p50"] <= point["p95"] <= point["p99"]
-        assert point["memory_mb"] > 100
-    assert results["bulk"]["1024"] > results["bulk"]["1"] > 0
-    assert "| 256 | " in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
 @needs_wrk
+@pytest.mark.server
+def test_a_short_run_reports_every_figure(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "report.md"
+    done = bench(service.config.inference, "--seconds", "1", "--rounds", "1", "--report", file)
+    assert done.returncode == 0, done.stderr
+    assert file.read_text() == done.stdout
+    assert "; workers: 2." in done.stdout
+    load, bulk, sizes = read_tables(done.stdout)
+    assert [clients for clients, *_ in load] == [1, 8, 64, 256, 512]
+    for _, rate, p50, p95, p99, cpu_ms, memory_mb, wrong, failed in load:
+        assert rate > 10
+        assert 0 < p50 <= p95 <= p99
+        assert cpu_ms > 0
+        assert memory_mb > 100
+        assert wrong == failed == 0
+    assert bulk[-1][1] > bulk[0][1] > 0
+    assert sizes[-1][1] > sizes[0][1] > 0
+
+
+@needs_wrk
+def test_without_a_service_it_says_how_to_start_one() -> None:
+    done = bench(f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert re.fullmatch(r"No service answers at \S+: start it with scripts/serve\.\n", done.stderr)
+
+
+@needs_wrk
+@pytest.mark.server
 def test_wrong_answers_are_counted(service: Service) -> None:
     url = service.predictions
     environment = {"PICTURE": str(EXAMPLES[7]), "DIGIT": "3", "PATH": "/usr/bin:/bin"}

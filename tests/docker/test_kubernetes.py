@@ -84,6 +84,14 @@ def test_every_overlay_renders_to_valid_objects(overlay: str) -> None:
             assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "digits"
 
 
+def test_the_autoscaler_asks_for_the_metric_that_the_adapter_offers() -> None:
+    (autoscaler,) = read(KUBERNETES / "production" / "autoscaling.yaml")
+    (adapter,) = read(KUBERNETES / "production" / "adapter-values.yaml")
+    (rule,) = adapter["rules"]["custom"]
+    (metric,) = autoscaler["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+
+
 def test_a_misspelt_field_is_not_valid() -> None:
     wrong = yaml.safe_load(yaml.safe_dump(find(read(KUBERNETES / "base" / "service.yaml"), "Deployment", "service")))
     wrong["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
