@@ -1,1 +1,1 @@
-"""What measures the weights: accuracy, calibration, robustness and doubt, as a table and as a report."""
+"""Measuring the weights: accuracy, calibration, robustness and doubt, as a table and as a report."""

@@ -1,7 +1,7 @@
 """Measure the shipped weights on MNIST's test pictures and on folders of labelled pictures.
 
 A folder has a file labels.csv (columns file and label) or one sub-folder of pictures for each class. Labels other
-than 0 to 9 mark what is not one digit: such a picture should be doubted or refused.
+than 0 to 9 mark pictures that do not show one digit: these should be doubted or refused.
 """
 
 import argparse
@@ -17,19 +17,19 @@ from tqdm import tqdm
 from evaluate.corruptions import CORRUPTIONS, make_uploads
 from evaluate.document import align, write_report
 from evaluate.out_of_distribution import make_out_of_distribution
-from evaluate.pages import make_pages, split_by_kind, to_pictures
 from evaluate.pictures import PictureSet, png, read_folder
-from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service, read_threshold
+from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service
 from evaluate.report import Curve, describe, tabulate
+from evaluate.sheets import make_sheets, split_by_kind, to_pictures
 from model.digit_net import load_net
 from operate.client import Client
-from operate.config import OperatorError, read_config
+from operate.config import OperatorError, read_config, read_model_config
 from train.mnist import read_test
 
-# How many pictures are measured at each severity of a corruption, of each out-of-distribution kind, and made-up pages.
+# How many pictures are measured at each severity of a corruption, of each out-of-distribution kind, and of sheets.
 CORRUPTED = 300
 OUT_OF_DISTRIBUTION = 500
-PAGES = 2_000
+SHEETS = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,9 +54,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folders", metavar="FOLDER", nargs="*", type=Path, help="folder of labelled pictures")
     parser.add_argument("--url", help="measure the service at this address, such as http://127.0.0.1:8080")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N pictures of each set")
-    parser.add_argument(
-        "--report", metavar="FOLDER", type=Path, help="write report.md, report.html and figures there (takes minutes)"
-    )
+    parser.add_argument("--report", metavar="FOLDER", type=Path, help="write report.md and figures there (minutes)")
     options = parser.parse_args(arguments)
     if options.limit is not None and options.limit < 1:
         parser.error("--limit needs a whole number above 0")
@@ -68,8 +66,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
 
     Raises OperatorError, OSError.
     """
-    threshold = read_threshold()
-    net = load_net()
+    threshold = float(read_model_config()["handler"]["certain_from"])
     predict: Predictor = partial(predict_in_process, threshold)
     if url:
         predict = partial(predict_with_service, Client(read_config(), url))
@@ -77,23 +74,21 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     test, digits = (part[:limit] for part in read_test())
     pixels = test[:, 0].numpy()
     mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], digits.numpy())
-    from_net = predict_pixels(net, threshold, test)
+    from_net = predict_pixels(load_net(), threshold, test)
     results = [(mnist, predict(mnist.uploads, mnist.name) if url else from_net)]
-    place_of_pages = 1 + len(sets)
-    pages = make_pages(min(PAGES, limit or PAGES)) if report else []
+    different = int((results[0][1].digits != from_net.digits).sum())
     if report:
-        sets.append(to_pictures(pages))
-        sets += make_out_of_distribution(pixels, min(OUT_OF_DISTRIBUTION, limit or OUT_OF_DISTRIBUTION))
+        sheets = make_sheets(min(SHEETS, len(pixels)))
+        sets += [to_pictures(sheets), *make_out_of_distribution(pixels, min(OUT_OF_DISTRIBUTION, len(pixels)))]
     results += [(pictures, predict(pictures.uploads, pictures.name)) for pictures in sets]
     print(align(tabulate(results)))
-    different = int((results[0][1].digits != from_net.digits).sum())
     if url:
         print(f"{different} of {len(pixels):,} MNIST digits are read differently by the service and by the net.")
     if report:
+        kinds = split_by_kind(sheets, results)
         curves = measure_corruptions(predict, mnist, pixels)
-        kinds = split_by_kind(pages, results[place_of_pages])
         write_report(report, "How well the digits are read", describe(results, curves, kinds, threshold))
-        print(f"Wrote {report / 'report.md'} and {report / 'report.html'}.")
+        print(f"Wrote {report / 'report.md'}.")
     return 1 if different else 0
 
 
@@ -108,7 +103,7 @@ def measure_corruptions(predict: Predictor, mnist: PictureSet, pixels: NDArray[n
             for severity in corruption.severities:
                 uploads = make_uploads(corruption, severity, pixels[chosen])
                 predictions = predict(uploads, f"{corruption.title} {severity}")
-                # One page is kept to be shown.
+                # One sheet is kept to be shown.
                 results.append((PictureSet(corruption.title, uploads[:1], mnist.digits[chosen]), predictions))
                 bar.update()
             curves.append((corruption, results))

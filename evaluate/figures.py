@@ -7,56 +7,20 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
-from evaluate.predictions import REFUSED, Result, certain_yet_wrong, read_upload
+from evaluate.predictions import REFUSED, Result, certain_but_wrong, count_correct, find_correct, read_upload
 from evaluate.style import BLUE, FRAME, GREY, INK, ORANGE, figure_style, save
 
 # Bins of fewer predictions are not drawn: their shares mean little.
 FEWEST_IN_BIN = 10
 
-# The confidences (n,) of predictions, and whether they were right.
+# The confidences (n,) of predictions, and whether they were correct.
 Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
-
-
-def count_right(result: Result) -> tuple[int, int]:
-    """Return how many pictures of digits were read right, and how many there are."""
-    pictures, predictions = result
-    return int((pictures.digits == predictions.digits).sum()), len(pictures.digits)
-
-
-@figure_style()
-def plot_accuracy(results: Sequence[Result]) -> bytes:
-    """Draw the accuracy of each set of digits with its 95 % interval."""
-    figure = Figure(figsize=(6.5, 0.9 + 0.42 * len(results)))
-    axes = figure.subplots()
-    for row, result in enumerate(results):
-        right, count = count_right(result)
-        low, high = wilson(right, count)
-        axes.plot([low, high], [row, row], color=BLUE, linewidth=5, alpha=0.3, solid_capstyle="round")
-        axes.plot(right / count, row, "o", color=BLUE, markersize=6)
-        axes.annotate(
-            f"{100 * right / count:.2f} %",
-            (right / count, row),
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-        )
-    names = [f"{pictures.name}  (n = {len(pictures.digits):,})" for pictures, _ in results]
-    axes.set_yticks(range(len(results)), names)
-    axes.set_ylim(len(results) - 0.5, -0.75)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_xlabel("read right (bar: 95 % interval)")
-    axes.grid(axis="y", visible=False)
-    lowest = min(wilson(*count_right(result))[0] for result in results)
-    axes.set_xlim(max(0.0, lowest - 0.15 * (1 - lowest) - 0.001), 1 + 0.08 * (1 - lowest))
-    return save(figure)
 
 
 @figure_style()
@@ -74,66 +38,42 @@ def plot_confusion(result: Result) -> bytes:
         axes.add_patch(mpl.patches.Rectangle((digit - 0.5, digit - 0.5), 1, 1, color="#eef2f8"))
         for read in range(10):
             if table[digit, read]:
-                axes.text(
-                    read,
-                    digit,
-                    f"{table[digit, read]}",
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color=BLUE if digit == read else INK,
-                )
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
-    axes.set_xticks(np.arange(9) + 0.5, minor=True)
-    axes.set_yticks(np.arange(9) + 0.5, minor=True)
+                colour = BLUE if digit == read else INK
+                axes.text(read, digit, f"{table[digit, read]}", ha="center", va="center", fontsize=8.5, color=colour)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(range(10))
+        axis.set_ticks(np.arange(9) + 0.5, minor=True)
     axes.grid(visible=False)
     axes.grid(which="minor")
     axes.tick_params(which="both", length=0)
-    axes.set_xlabel("read as")
-    axes.set_ylabel("digit")
+    axes.set(xlabel="read as", ylabel="digit")
     return save(figure)
 
 
 @figure_style()
 def plot_calibration(judged: dict[str, Judged]) -> bytes:
-    """Draw the share that was right by confidence, for up to two named sets, above the number of predictions."""
+    """Draw the share that was correct by confidence, for up to two named sets, above the number of predictions."""
     figure = Figure(figsize=(5.2, 5.4))
     diagram, counts_below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     diagram.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-    diagram.text(
-        0.18, 0.2, "as right as it says", rotation=45, transform_rotates_text=True, rotation_mode="anchor", color=GREY
-    )
-    for (name, (confidences, right)), colour in zip(judged.items(), (BLUE, ORANGE), strict=False):
-        counts, confident, correct = reliability(confidences, right)
+    text_style = {"rotation": 45, "transform_rotates_text": True, "rotation_mode": "anchor", "color": GREY}
+    diagram.text(0.18, 0.2, "as correct as confident", text_style)
+    line_style = {"marker": "o", "markersize": 4.5, "linewidth": 1.4, "elinewidth": 1, "alpha": 0.9}
+    for (name, (confidences, correct)), colour in zip(judged.items(), (BLUE, ORANGE), strict=False):
+        counts, sums, hits = reliability(confidences, correct)
         used = np.nonzero(counts >= FEWEST_IN_BIN)[0]
-        shares = correct[used] / counts[used]
-        bounds = np.array([wilson(int(correct[number]), int(counts[number])) for number in used])
-        middle = confident[used] / counts[used]
-        error = calibration_error(confidences, right)
-        diagram.errorbar(
-            middle,
-            shares,
-            np.abs(bounds.T - shares),
-            color=colour,
-            marker="o",
-            markersize=4.5,
-            linewidth=1.4,
-            elinewidth=1,
-            alpha=0.9,
-            label=f"{name}: ECE {100 * error:.2f} %",
-        )
+        shares = hits[used] / counts[used]
+        bounds = np.array([wilson(int(hits[number]), int(counts[number])) for number in used])
+        label = f"{name}: ECE {100 * calibration_error(confidences, correct):.2f} %"
+        middle, reach = sums[used] / counts[used], np.abs(bounds.T - shares)
+        diagram.errorbar(middle, shares, reach, color=colour, label=label, **line_style)
         width = 0.4 / len(counts)
         shift = width / 2 * (-1 if colour == BLUE else 1)
         counts_below.bar((np.arange(len(counts)) + 0.5) / len(counts) + shift, counts, width, color=colour)
-    diagram.set_xlim(0, 1.01)
-    diagram.set_ylim(0, 1.02)
+    diagram.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="correct (bar: 95 % interval)")
     diagram.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    diagram.set_ylabel("read right (bar: 95 % interval)")
     diagram.legend(loc="upper left")
-    counts_below.set_yscale("log")
-    counts_below.set_ylabel("answers")
-    counts_below.set_xlabel("confidence, 15 bins of equal width")
+    counts_below.set(yscale="log", ylabel="answers", xlabel="confidence, 15 bins of equal width")
     counts_below.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     return save(figure)
 
@@ -149,25 +89,23 @@ def plot_confidences(digits: Result, others: Sequence[Result], threshold: float)
         shares, edges = np.histogram(predictions.confidences, 40, (0, 1))
         axes.bar(edges[:-1], shares / len(predictions.digits), 1 / 40, align="edge", color=colour, alpha=0.85)
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 2)))
-        axes.set_title(
-            f"{pictures.name}: {100 - 100 * predictions.certain.mean():.1f} % doubted", fontsize=9, color=colour, pad=3
-        )
+        doubted, refused = (100 - 100 * share.mean() for share in (predictions.certain, predictions.accepted))
+        title = f"{pictures.name}: {doubted:.1f} % doubted, {refused:.1f} % refused"
+        axes.set_title(title, fontsize=9, color=colour, pad=3)
         axes.set_yticks([])
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-    every[0].text(
-        threshold, 1.03, f"certain from {threshold:g}  ", transform=every[0].get_xaxis_transform(), ha="right"
-    )
+    place = every[0].get_xaxis_transform()
+    every[0].text(threshold, 1.03, f"certain from {threshold:g}  ", transform=place, ha="right")
     every[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    every[-1].set_xlim(0, 1)
-    every[-1].set_xlabel("confidence (height: share of the pictures; refused ones are at 0 %)")
+    every[-1].set(xlim=(0, 1), xlabel="confidence (height: share of the pictures; refused ones are at 0 %)")
     figure.subplots_adjust(hspace=0.75)
     return save(figure)
 
 
 @figure_style()
 def plot_corruptions(curves: Sequence[tuple[Corruption, Sequence[Result]]]) -> bytes:
-    """Draw the curves of each corruption below a page at each severity."""
+    """Draw the curves of each corruption below a sheet at each severity."""
     figure = Figure(figsize=(9, 9.4))
     for axes, (corruption, results) in zip(figure.subplots(3, 2).flat, curves, strict=True):
         plot_curves(axes, corruption, results)
@@ -176,21 +114,19 @@ def plot_corruptions(curves: Sequence[tuple[Corruption, Sequence[Result]]]) -> b
 
 
 def plot_curves(axes: Axes, corruption: Corruption, results: Sequence[Result]) -> None:
-    """Draw the shares that were read right, certain, and certain yet wrong, at each severity of a corruption."""
+    """Draw the shares that were correct, certain, and certain but wrong, at each severity of a corruption."""
     steps = np.arange(len(results))
-    right = np.array([count_right(result)[0] / count_right(result)[1] for result in results])
-    bounds = np.array([wilson(*count_right(result)) for result in results])
-    certain = np.array([predictions.certain.mean() for _, predictions in results])
-    wrong = np.array([certain_yet_wrong(result).mean() for result in results])
+    correct = [find_correct(result).mean() for result in results]
+    bounds = np.array([wilson(*count_correct(result)) for result in results])
+    certain = [predictions.certain.mean() for _, predictions in results]
+    wrong = [certain_but_wrong(result).mean() for result in results]
     axes.fill_between(steps, *bounds.T, color=BLUE, alpha=0.18, linewidth=0)
-    axes.plot(steps, right, "o-", color=BLUE, markersize=4, label="read right")
+    axes.plot(steps, correct, "o-", color=BLUE, markersize=4, label="correct")
     axes.plot(steps, certain, "s--", color=GREY, markersize=3, linewidth=1.1, label="certain")
-    axes.plot(steps, wrong, "v-", color=ORANGE, markersize=3.5, linewidth=1.1, label="certain, yet wrong")
-    axes.set_ylim(-0.03, 1.04)
-    axes.set_xlim(-0.5, len(results) - 0.5)
+    axes.plot(steps, wrong, "v-", color=ORANGE, markersize=3.5, linewidth=1.1, label="certain but wrong")
+    axes.set(xlim=(-0.5, len(results) - 0.5), ylim=(-0.03, 1.04), xlabel=corruption.unit)
     axes.set_xticks(steps, [str(severity) for severity in corruption.severities])
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    axes.set_xlabel(corruption.unit)
     axes.set_title(corruption.title, pad=44)
     for step, (pictures, _) in enumerate(results):
         left = (step + 0.5 - 0.44) / len(results)
@@ -209,8 +145,7 @@ def thumbnail(upload: bytes, side_px: int) -> NDArray[np.uint8]:
 def show(axes: Axes, picture: NDArray[np.uint8], colour: str = FRAME) -> None:
     """Show (h, w) uint8 grey levels in a thin frame."""
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=1)
@@ -220,7 +155,7 @@ def show(axes: Axes, picture: NDArray[np.uint8], colour: str = FRAME) -> None:
 def plot_mistakes(result: Result, count: int) -> bytes:
     """Show the most confident of the wrong predictions: picture, ink, the pixels the net got, and the digits."""
     pictures, predictions = result
-    wrong = np.nonzero(pictures.digits != predictions.digits)[0]
+    wrong = np.nonzero(~find_correct(result))[0]
     worst = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:count]
     columns = 4
     rows = -(-len(worst) // columns)
@@ -249,7 +184,7 @@ def plot_mistakes(result: Result, count: int) -> bytes:
 
 @figure_style()
 def plot_out_of_distribution(results: Sequence[Result], count: int) -> bytes:
-    """Show the first pictures of each out-of-distribution set, with what they were read as."""
+    """Show the first pictures of each out-of-distribution set with their answers."""
     figure = Figure(figsize=(9, 1.3 * len(results)))
     every = figure.subplots(len(results), count, squeeze=False)
     for row, (pictures, predictions) in zip(every, results, strict=True):

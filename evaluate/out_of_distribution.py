@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.corruptions import PAGE_PX, PAPER, PEN, SEED, enlarge, write
+from evaluate.corruptions import PAPER, PEN, SEED, SHEET_PX, enlarge, write
 from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, png
 
 # From the Debian package dataset-fashion-mnist.
@@ -30,26 +30,26 @@ def make_out_of_distribution(pixels: NDArray[np.uint8], count: int) -> list[Pict
 
 
 def pair(pixels: NDArray[np.uint8], generator: np.random.Generator) -> bytes:
-    """Write two digits side by side on a page, 100 pixels high and 2 to 15 pixels apart."""
-    half = PAGE_PX // 2
+    """Write two digits side by side on a sheet, 100 pixels high and 2 to 15 pixels apart."""
+    half = SHEET_PX // 2
     chosen = pixels[generator.integers(len(pixels), size=2)]
     left, right = (cv2.resize(enlarge(digit), (half, half), interpolation=cv2.INTER_AREA) for digit in chosen)
     left, right = (ink[:, (ink > 0.5).any(0)] for ink in (left, right))
     both = np.concatenate([left, np.zeros((half, generator.integers(2, 16)), np.float32), right], 1)
-    ink = np.zeros((PAGE_PX, PAGE_PX), np.float32)
-    top, start = half // 2, (PAGE_PX - both.shape[1]) // 2
+    ink = np.zeros((SHEET_PX, SHEET_PX), np.float32)
+    top, start = half // 2, (SHEET_PX - both.shape[1]) // 2
     ink[top : top + half, start : start + both.shape[1]] = both
     return png(write(ink))
 
 
 def scribble(generator: np.random.Generator) -> bytes:
     """Draw one to three smooth lines through random points, with a pen 6 to 16 pixels wide."""
-    page = np.full((PAGE_PX, PAGE_PX), PAPER, np.uint8)
+    sheet = np.full((SHEET_PX, SHEET_PX), PAPER, np.uint8)
     width = int(generator.integers(6, 17))
     for _ in range(generator.integers(1, 4)):
-        points = generator.uniform(40, PAGE_PX - 40, (generator.integers(7, 13), 2))
-        cv2.polylines(page, [np.rint(smooth(points)).astype(np.int32)], False, PEN, width, cv2.LINE_AA)
-    return png(page)
+        points = generator.uniform(40, SHEET_PX - 40, (generator.integers(7, 13), 2))
+        cv2.polylines(sheet, [np.rint(smooth(points)).astype(np.int32)], False, PEN, width, cv2.LINE_AA)
+    return png(sheet)
 
 
 def smooth(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,8 +62,8 @@ def smooth(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def noise(generator: np.random.Generator) -> bytes:
-    """Fill a page with grain or clouds: noise with a random grain size, and 20 to 80 grey levels of deviation."""
-    side = int(generator.choice([PAGE_PX, PAGE_PX // 4, PAGE_PX // 20, PAGE_PX // 40]))
+    """Fill a sheet with grain or clouds: noise with a random grain size, and 20 to 80 grey levels of deviation."""
+    side = int(generator.choice([SHEET_PX, SHEET_PX // 4, SHEET_PX // 20, SHEET_PX // 40]))
     grain = generator.standard_normal((side, side))
-    clouds = cv2.resize(grain, (PAGE_PX, PAGE_PX), interpolation=cv2.INTER_CUBIC)
+    clouds = cv2.resize(grain, (SHEET_PX, SHEET_PX), interpolation=cv2.INTER_CUBIC)
     return png(np.rint((128 + generator.uniform(20, 80) * clouds).clip(0, 255)).astype(np.uint8))

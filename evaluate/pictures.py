@@ -13,12 +13,12 @@ from model.formats import SUFFIXES
 from operate.config import OperatorError
 
 LABELS = "labels.csv"
-# The label of whatever is not one digit.
+# The label of pictures that do not show one digit.
 OUT_OF_DISTRIBUTION = -1
 
 
 class FolderError(OperatorError):
-    """A folder cannot be evaluated; the text says why."""
+    """The reason why a folder cannot be evaluated, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 def read_folder(folder: Path, limit: int | None) -> list[PictureSet]:
     """Return a folder's pictures as up to two sets of at most limit each: digits, and out of distribution.
 
-    Their labels are in labels.csv (columns file and label), or are the names of sub-folders. Raises FolderError.
+    Their labels are in labels.csv (columns file and label), or are the names of sub-folders.
+    Raises FolderError, or OSError for a file that cannot be read.
     """
     labelled = read_labels(folder / LABELS) if (folder / LABELS).is_file() else list_classes(folder)
     is_digit = [len(label) == 1 and label in "0123456789" for _, label in labelled]
@@ -54,7 +55,7 @@ def read_folder(folder: Path, limit: int | None) -> list[PictureSet]:
     for digits, title in ((True, name), (False, f"{name}, not one digit")):
         chosen = [pair for pair, is_one in zip(labelled, is_digit, strict=True) if is_one == digits][:limit]
         if chosen:
-            uploads = [read_bytes(path) for path, _ in chosen]
+            uploads = [path.read_bytes() for path, _ in chosen]
             labels = np.array([int(label) if digits else OUT_OF_DISTRIBUTION for _, label in chosen])
             sets.append(PictureSet(title, uploads, labels))
     return sets
@@ -65,9 +66,8 @@ def read_labels(path: Path) -> list[tuple[Path, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        reason = cause.strerror if isinstance(cause, OSError) else cause
-        raise FolderError(f"{path} cannot be read: {reason}.") from cause
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise FolderError(f"{path} cannot be read: {cause}.") from cause
     if not rows:
         raise FolderError(f"{path} lists no pictures.")
     if not {"file", "label"} <= rows[0].keys():
@@ -86,25 +86,14 @@ def list_classes(folder: Path) -> list[tuple[Path, str]]:
 
     The classes take turns, so that the first files hold all of them. Raises FolderError.
     """
-    try:
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        files = [
-            (number, path, child.name)
-            for child in classes
-            for number, path in enumerate(sorted(p for p in child.iterdir() if p.suffix.lower() in SUFFIXES))
-        ]
-    except OSError as cause:
-        raise FolderError(f"{cause.filename} cannot be read: {cause.strerror}.") from cause
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    files = [
+        (number, path, child.name)
+        for child in classes
+        for number, path in enumerate(sorted(p for p in child.iterdir() if p.suffix.lower() in SUFFIXES))
+    ]
     if not files:
         raise FolderError(
             f"{folder} holds neither {LABELS} (columns file, label) nor a sub-folder of pictures for each class."
         )
     return [(path, label) for _, path, label in sorted(files, key=lambda file: file[0])]
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file. Raises FolderError."""
-    try:
-        return path.read_bytes()
-    except OSError as cause:
-        raise FolderError(f"{path} cannot be read: {cause.strerror}.") from cause

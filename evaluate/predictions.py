@@ -1,18 +1,16 @@
-"""What the recogniser predicts for picture files: the net in this process, or the running service."""
+"""Predictions for picture files, by the nets in this process or by a running service."""
 
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
 import requests
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -24,9 +22,7 @@ from model.engine import Engine, build_engine
 from model.errors import BadImage
 from model.recognise import Reading, read
 from operate.client import Client, ServiceError
-from operate.config import OperatorError
 
-MODEL_CONFIG = Path(__file__).parent.parent / "handler" / "model-config.yaml"
 THREADS = 2
 CONNECTIONS = 16
 BATCH = 1_000
@@ -56,19 +52,19 @@ Result = tuple[PictureSet, Predictions]
 Predictor = Callable[[Sequence[bytes], str], Predictions]
 
 
-def certain_yet_wrong(result: Result) -> NDArray[np.bool_]:
-    """Return which predictions (n,) for pictures of digits were certain and yet wrong."""
-    pictures, predictions = result
-    return predictions.certain & (pictures.digits != predictions.digits)
+def find_correct(result: Result) -> NDArray[np.bool_]:
+    """Return which predictions (n,) for pictures of digits were correct."""
+    return result[0].digits == result[1].digits
 
 
-def read_threshold() -> float:
-    """Return the confidence from which a prediction counts as certain. Raises OperatorError."""
-    config = yaml.safe_load(MODEL_CONFIG.read_text())
-    try:
-        return float(config["handler"]["certain_from"])
-    except (KeyError, TypeError, ValueError) as cause:
-        raise OperatorError(f"{MODEL_CONFIG} needs a number under handler: certain_from.") from cause
+def count_correct(result: Result) -> tuple[int, int]:
+    """Return how many pictures of digits were read correctly, and how many there are."""
+    return int(find_correct(result).sum()), len(result[0].digits)
+
+
+def certain_but_wrong(result: Result) -> NDArray[np.bool_]:
+    """Return which predictions (n,) for pictures of digits were certain but wrong."""
+    return result[1].certain & ~find_correct(result)
 
 
 def predict_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Predictions:
@@ -105,7 +101,7 @@ def read_one(threshold: float, upload: bytes) -> Answer:
 
 
 def read_upload(upload: bytes) -> Reading | None:
-    """Return what the nets read in a picture file, or None if it is refused."""
+    """Return the nets' reading of a picture file, or None if it is refused."""
     engine = load_engines().get()
     try:
         (reading,) = read([read_picture(upload)], engine)

@@ -1,1 +1,1 @@
-"""What runs a service: its configuration and client, and the commands that start, manage and use it."""
+"""Running a service: its configuration and client, and the commands that start, manage and use it."""

@@ -74,6 +74,9 @@ class Client:
     def __init__(self, config: Config, url: str | None = None) -> None:
         self.config = config
         self.inference = (url or config.inference).rstrip("/")
+        # The paths that take one picture, the same with an attribution in the answer, and KServe's protocols v1 and v2.
+        self.predictions, self.explanations = f"/predictions/{config.model}", f"/explanations/{config.model}"
+        self.v1, self.v2 = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
         self.session = requests.Session()
         self.session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
         if not url:
@@ -81,26 +84,6 @@ class Client:
             self.session.trust_env = False
             if config.needs_tokens:
                 self.session.auth = TokenAuth(config.management)
-
-    @property
-    def predictions(self) -> str:
-        """The path that takes one picture."""
-        return f"/predictions/{self.config.model}"
-
-    @property
-    def explanations(self) -> str:
-        """The path that takes one picture and adds the attribution to its answer."""
-        return f"/explanations/{self.config.model}"
-
-    @property
-    def v1(self) -> str:
-        """The path of KServe's v1 protocol."""
-        return f"/v1/models/{self.config.model}:predict"
-
-    @property
-    def v2(self) -> str:
-        """The path of KServe's v2 protocol."""
-        return f"/v2/models/{self.config.model}/infer"
 
     def predict(self, picture: bytes, version: str = "") -> dict[str, Any]:
         """Read a picture file with a version of the model, or with the default one. Raises ServiceError.

@@ -1,17 +1,20 @@
-"""The configuration of the server: where it listens, which model it serves, what it accepts."""
+"""The configuration of the server and of its model: addresses, model store, limits."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config.properties"
 
 
 class OperatorError(Exception):
-    """What stops an operation, as one sentence for the person who runs it."""
+    """The reason why an operation fails, in one sentence for the person who runs it."""
 
-    # What the program that fails with it exits with.
+    # The exit code of a program that fails with it.
     exit_code = 1
 
 
@@ -77,6 +80,11 @@ def read_config(path: Path = CONFIG) -> Config:
         raise OperatorError(f"{path} cannot be read: {cause.strerror}.") from cause
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return Config(path, {key.strip(): value.strip() for key, value in pairs})
+
+
+def read_model_config() -> dict[str, Any]:
+    """Return the settings of the model: its workers, batches and queue, and those of the handler."""
+    return yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())
 
 
 def log_folder() -> Path:

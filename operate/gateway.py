@@ -12,14 +12,18 @@ from pathlib import Path
 
 from operate.config import ROOT, OperatorError
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 POLL_S = 0.05
 
 
-class Gateway:
-    """nginx in a folder of its own, which is the user's if one is given, while the context lasts.
+def find_nginx() -> str | None:
+    """Return the path of nginx, which only root has on its PATH in Debian, or None."""
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
-    What it prints is appended to the file printed, or goes where this program prints.
+
+class Gateway:
+    """nginx with its own folder, owned by the user if one is given, while the context lasts.
+
+    Its output is appended to the file printed, or goes to this program's.
     """
 
     def __init__(
@@ -46,14 +50,15 @@ class Gateway:
 
     def start(self) -> None:
         """Start nginx and return when it listens. Raises OperatorError."""
-        if not NGINX:
+        nginx = find_nginx()
+        if not nginx:
             raise OperatorError("nginx is missing (Debian: apt install nginx).")
-        command = [NGINX, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
+        command = [nginx, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
         output = self.printed.open("ab") if self.printed else None
         if self.user:
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, self.user, self.user)
-        # A session of its own: see TorchServe.
+        # Its own session: see TorchServe.
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -70,7 +75,7 @@ class Gateway:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """Accept no more, answer what was accepted, but cut off clients that are too slow for it."""
+        """Accept no more requests and answer the accepted ones, but cut off clients that are too slow."""
         self.process.send_signal(signal.SIGQUIT)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(self.quit_timeout_s)
@@ -81,8 +86,8 @@ class Gateway:
     def check(self) -> None:
         """Raise OperatorError if it has ended."""
         if self.process.poll() is not None:
-            said = f" {self.printed.read_text().strip()}" if self.printed else ""
-            raise OperatorError(f"nginx ended with code {self.process.returncode}.{said}")
+            output = f" {self.printed.read_text().strip()}" if self.printed else ""
+            raise OperatorError(f"nginx ended with code {self.process.returncode}.{output}")
 
     def is_listening(self) -> bool:
         """Return whether it accepts connections."""
@@ -91,7 +96,7 @@ class Gateway:
 
 
 def fill_templates(settings: dict[str, str], folder: Path) -> None:
-    """Write the gateway's configuration into a folder; settings that are not there become nothing."""
+    """Write the gateway's configuration into a folder; missing settings become empty."""
     for template in (ROOT / "docker" / "gateway").glob("*.template"):
-        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda found: settings.get(found[1], ""), template.read_text())
+        filled = re.sub(r"\$\{(GATEWAY_\w+)\}", lambda name: settings.get(name[1], ""), template.read_text())
         (folder / template.stem).write_text(filled)

@@ -1,7 +1,7 @@
 """Run the service behind its gateway on one port, $PORT, as a container that has only that one.
 
-All that it writes is in the temporary folder. GATEWAY_TRUSTED_PROXIES lists the proxies in front of it, as addresses or
-networks with spaces between them: only these may say who the client is.
+It writes to the temporary folder only. GATEWAY_TRUSTED_PROXIES lists the proxies in front of it, as addresses or
+networks with spaces between them: only their X-Forwarded-For is believed.
 """
 
 import ipaddress

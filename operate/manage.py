@@ -51,47 +51,41 @@ def main() -> int:
                     rollout.roll_back()
                 else:
                     rollout.undeploy(options.version)
-        found = read_status(client, rollout)
+        status = read_status(client, rollout)
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 1
-    print(json.dumps(found, indent=2) if options.json else format_status(found))
-    return 0 if found["ready"] else 1
+    print(json.dumps(status, indent=2) if options.json else format_status(status))
+    return 0 if status["ready"] else 1
 
 
 def read_status(client: Client, rollout: Rollout) -> dict[str, Any]:
     """Return the state of the service; it is ready if it reads a shipped picture correctly."""
     default, versions = client.list_versions()
-    found: dict[str, Any] = {
+    read_ms = problem = None
+    try:
+        read_ms = round(check_examples(client, digits=[7]), 1)
+    except OperatorError as error:
+        problem = str(error)
+    return {
         "model": client.config.model,
         "default": default,
-        "ready": False,
-        "problem": None,
-        "read_ms": None,
+        "ready": problem is None,
+        "problem": problem,
+        "read_ms": read_ms,
+        "versions": [describe(version, each) for version, each in sorted(versions.items())],
+        "archives": [file.stem.removeprefix(f"{rollout.model}-") for file in rollout.list_archives()],
     }
-    try:
-        found["read_ms"] = round(check_examples(client, digits=[7]), 1)
-        found["ready"] = True
-    except OperatorError as error:
-        found["problem"] = str(error)
-    found["versions"] = [describe(version, each) for version, each in sorted(versions.items())]
-    found["archives"] = [file.stem.removeprefix(f"{rollout.model}-") for file in rollout.list_archives()]
-    return found
 
 
 def describe(version: str, described: Description) -> dict[str, Any]:
     """Return the useful part of TorchServe's description of a version."""
     workers = [
-        {
-            "id": worker["id"],
-            "pid": worker["pid"],
-            "status": worker["status"],
-            "memory_mb": measure_memory_mb(worker["pid"]),
-            "started": worker["startTime"],
-        }
+        {name: worker[name] for name in ("id", "pid", "status")}
+        | {"memory_mb": measure_memory_mb(worker["pid"]), "started": worker["startTime"]}
         for worker in described["workers"]
     ]
     return {
@@ -100,6 +94,7 @@ def describe(version: str, described: Description) -> dict[str, Any]:
         "max_workers": described["maxWorkers"],
         "ready_workers": sum(worker["status"] == "READY" for worker in workers),
         "waiting_requests": described["jobQueueStatus"]["pendingRequests"],
+        # The queue capacity.
         "free_places": described["jobQueueStatus"]["remainingCapacity"],
         "workers": workers,
     }
@@ -112,23 +107,22 @@ def measure_memory_mb(pid: int) -> float | None:
     return None
 
 
-def format_status(found: dict[str, Any]) -> str:
+def format_status(status: dict[str, Any]) -> str:
     """Return the status as tables, for a person."""
     versions = [["VERSION", "DEFAULT", "READY", "MIN", "MAX", "WAITING", "CAPACITY"]]
     workers = [["VERSION", "WORKER", "PID", "STATUS", "MEMORY", "STARTED"]]
-    for each in found["versions"]:
+    counts = ("ready_workers", "min_workers", "max_workers", "waiting_requests", "free_places")
+    for each in status["versions"]:
         name = each["version"]
-        default = "yes" if name == found["default"] else "no"
-        counts = [each[key] for key in ("ready_workers", "min_workers", "max_workers", "waiting_requests")]
-        versions.append([name, default, *map(str, counts), str(each["free_places"])])
+        default = "yes" if name == status["default"] else "no"
+        versions.append([name, default, *(str(each[count]) for count in counts)])
         for worker in each["workers"]:
             memory = "?" if worker["memory_mb"] is None else f"{worker['memory_mb']:.0f} MB"
             workers.append([name, worker["id"], str(worker["pid"]), worker["status"], memory, worker["started"]])
-    if found["ready"]:
-        result = f"Ready: a shipped picture was read right in {found['read_ms']} ms."
-    else:
-        result = f"Not ready: {found['problem']}"
-    archives = f"To roll back to: {', '.join(found['archives']) or 'nothing'}."
+    archives = f"To roll back to: {', '.join(status['archives']) or 'nothing'}."
+    result = f"Ready: a shipped picture was read correctly in {status['read_ms']} ms."
+    if not status["ready"]:
+        result = f"Not ready: {status['problem']}"
     return "\n\n".join([align(versions), align(workers), archives + "\n" + result])
 
 

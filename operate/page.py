@@ -34,7 +34,6 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
     timeout = 30
     # Python 3.11 and 3.12 do not know it.
     extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".webp": "image/webp"}
-    examples = {f"/examples/{path.name}": path for path in list_examples().values()}  # noqa: RUF012
 
     def __init__(self, *args: Any, config: Config, **kwargs: Any) -> None:  # noqa: ANN401
         self.config = config
@@ -63,8 +62,9 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
     def translate_path(self, path: str) -> str:
-        """Return the file of a path: a shipped picture, or what is there in web/."""
-        return str(self.examples[path]) if path in self.examples else super().translate_path(path)
+        """Return the file of a path: a shipped picture, or one of web/."""
+        example = ROOT / path.removeprefix("/")
+        return str(example) if example in list_examples().values() else super().translate_path(path)
 
     def list_directory(self, path: str | os.PathLike[str]) -> None:  # noqa: ARG002
         """Refuse to list a folder."""
@@ -82,4 +82,4 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Print nothing: the terminal is for what matters."""
+        """Print nothing."""

@@ -19,7 +19,7 @@ from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table
 from operate.tables import SUFFIXES as TABLE_SUFFIXES
 
-# Endings of the names of pictures that the service does not read, but answers with what to do.
+# Suffixes of pictures that the service refuses with advice on how to convert them.
 UNREAD_SUFFIXES = (".svg", ".pdf", ".jxl", ".psd", ".ico", ".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 # Requests in flight, and the most that one holds. A larger file is sent alone.
@@ -38,20 +38,20 @@ def main() -> int:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the answers to this .csv, .jsonl or .parquet; files that are already in it are skipped",
+        help="write the answers to this .csv or .jsonl; files that are already in it are skipped",
     )
     parser.add_argument(
         "--shard",
         type=parse_shard,
         default=(0, 1),
         metavar="I/N",
-        help="read only the share I, from 0 to N-1, of N: on N machines, each with an --output of its own, "
+        help="read only the share I, from 0 to N-1, of N: on N machines, each with its own --output, "
         "every file is read once",
     )
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     options = parser.parse_args()
     if options.output and options.output.suffix not in TABLE_SUFFIXES:
-        parser.error(f"{options.output} must end in {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]}")
+        parser.error(f"the name of the table must end in {' or '.join(TABLE_SUFFIXES)}, not {options.output.name!r}")
     try:
         client = Client(read_config(), options.url)
         files = find_pictures(options.paths, options.shard)
@@ -71,26 +71,25 @@ def parse_shard(text: str) -> Shard:
 
 
 def find_pictures(paths: Iterable[Path], shard: Shard) -> list[Path]:
-    """Return a share of the files, and of the pictures in the folders, sorted; report how many other files these hold.
+    """Return a share of the files, and of the pictures in the folders, sorted; report how many other files it skips.
 
     Raises OperatorError for a folder without a picture.
     """
     pictures: list[Path] = []
-    left_out = 0
+    skipped = 0
     for path in paths:
         if not path.is_dir():
             if is_in_shard(Path(path.name), shard):
                 pictures.append(path)
             continue
         files = [each for each in path.rglob("*") if each.is_file()]
-        found = [each for each in files if each.suffix.lower() in SUFFIXES + UNREAD_SUFFIXES]
-        if not found:
-            raise OperatorError(f"{path} holds no picture: name another folder, or the files themselves.")
-        pictures += sorted(each for each in found if is_in_shard(each.relative_to(path), shard))
-        left_out += len(files) - len(found)
-    if left_out:
-        named = "1 file that is no picture was" if left_out == 1 else f"{left_out} files that are no pictures were"
-        print(f"{named} left out.", file=sys.stderr)
+        inside = [each for each in files if each.suffix.lower() in SUFFIXES + UNREAD_SUFFIXES]
+        if not inside:
+            raise OperatorError(f"{path} contains no pictures: name another folder, or the files themselves.")
+        pictures += sorted(each for each in inside if is_in_shard(each.relative_to(path), shard))
+        skipped += len(files) - len(inside)
+    if skipped:
+        print(f"Skipped files that are not pictures: {skipped}.", file=sys.stderr)
     return pictures
 
 
@@ -171,7 +170,7 @@ def read_group(group: list[Path], client: Client) -> list[Row]:
         answers = retry_while_busy(partial(client.predict_many, uploads.values()))
         rows |= {path: make_row(path, answer) for path, answer in zip(uploads, answers, strict=True)}
     for path, upload in uploads.items():
-        # The pictures of a request share its limits; sent alone, one is read or gets an error of its own.
+        # The pictures of a request share its limits; sent alone, each is read or gets its own error.
         if path not in rows or rows[path]["error"]:
             try:
                 rows[path] = make_row(path, retry_while_busy(partial(client.predict, upload)))

@@ -54,15 +54,13 @@ def find_last_error(since: datetime) -> str:
         first = since.isoformat(timespec="milliseconds").replace(".", ",")
         # TorchServe's own error, which explains nothing, follows the one that does.
         error = re.compile(r" - ((?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown).*)")
-        found = [match[1] for line in lines if line >= first and (match := error.search(line))]
-        if found:
-            return found[-1]
-    return f"{file} says why."
+        errors = [match[1] for line in lines if line >= first and (match := error.search(line))]
+        if errors:
+            return errors[-1]
+    return f"see {file}."
 
 
-def check_examples(
-    client: Client, version: str = "", times: int = 1, digits: Iterable[int] = tuple(range(10))
-) -> float:
+def check_examples(client: Client, version: str = "", times: int = 1, digits: Iterable[int] = range(10)) -> float:
     """Read shipped pictures with a version, or with the default one; return the median time in ms.
 
     Many are sent at once, so that with enough times every worker reads some.
@@ -73,10 +71,9 @@ def check_examples(
 
     def check(digit: int) -> float:
         start = time.monotonic()
-        answer = retry_while_busy(partial(client.predict, contents[digit], version))
-        if answer.get("digit") != digit:
-            found = answer.get("digit")
-            raise ServiceError(f"{examples[digit].name} was read as {found}: weights and code do not match.")
+        answered = retry_while_busy(partial(client.predict, contents[digit], version)).get("digit")
+        if answered != digit:
+            raise ServiceError(f"{examples[digit].name} was read as {answered}: weights and code do not match.")
         return 1000 * (time.monotonic() - start)
 
     with ThreadPoolExecutor(8) as clients:

@@ -28,9 +28,7 @@ def scale(client: Client, min_workers: int, max_workers: int, wait: bool) -> Non
     """Change how many workers the default version has. Raises OperatorError."""
     limit = WORKERS_PER_CORE * (os.cpu_count() or 1)
     if not 0 < min_workers <= max_workers <= limit:
-        raise OperatorError(
-            f"{min_workers} to {max_workers} workers are not possible: 1 <= --min <= --max <= {limit} here."
-        )
+        raise OperatorError(f"{min_workers} to {max_workers} workers are not possible: 1 <= --min <= --max <= {limit}.")
     default, versions = client.list_versions()
     before = versions[default]
     client.scale(min_workers, max_workers)
@@ -46,13 +44,12 @@ def scale(client: Client, min_workers: int, max_workers: int, wait: bool) -> Non
 
 def wait_for_version(client: Client, version: str, count: int) -> None:
     """Return when that many workers of a version are ready. Raises ServiceError."""
-    wait_for_workers(
-        partial(client.list_workers, version), count, lambda ready: report(f"{ready} of {count} workers ready")
-    )
+    list_workers = partial(client.list_workers, version)
+    wait_for_workers(list_workers, count, lambda ready: report(f"{ready} of {count} workers ready"))
 
 
 class Rollout:
-    """Versions in the model store: MODEL.mar is what a start loads, MODEL-VERSION.mar are the others.
+    """Versions in the model store: a start loads MODEL.mar, the others are MODEL-VERSION.mar.
 
     The most recent of the others is the one to roll back to.
     """
@@ -96,9 +93,8 @@ class Rollout:
             self.client.scale(workers, max(workers, before["maxWorkers"]), version)
             wait_for_version(self.client, version, workers)
             median_ms = check_examples(self.client, version, times=WARM_UP)
-            report(
-                f"{version}: read {WARM_UP * len(list_examples())} shipped pictures right, each in {median_ms:.1f} ms"
-            )
+            count = WARM_UP * len(list_examples())
+            report(f"{version}: read {count} shipped pictures correctly, each in {median_ms:.1f} ms")
             undo.callback(self.client.set_default, default)
             self.client.set_default(version)
             check_examples(self.client)
@@ -123,7 +119,7 @@ class Rollout:
         return file
 
     def keep(self, retired: str, deployed: Path) -> None:
-        """Make the next start load what was deployed, and keep the retired version to roll back to."""
+        """Make the next start load the deployed version, and keep the retired one to roll back to."""
         kept = self.store / f"{self.model}-{retired}.mar"
         try:
             if self.serving.exists() and str(read_version(self.serving, self.model)) == retired:
@@ -132,9 +128,8 @@ class Rollout:
                 os.utime(kept)
             deployed.replace(self.serving)
         except OSError as cause:
-            raise OperatorError(
-                f"{self.store} cannot be written: {cause.strerror}; the next start will load {retired}."
-            ) from cause
+            sentence = f"{self.store} cannot be written: {cause.strerror}; the next start will load {retired}."
+            raise OperatorError(sentence) from cause
 
     def withdraw(self, version: str) -> None:
         """Unregister a version that failed, if it was registered."""

@@ -39,7 +39,7 @@ def main() -> int:
         type=parse_seconds,
         default=0,
         metavar="SECONDS",
-        help="when stopped, first say for this long that it is not ready, and still answer, 0 to 600 (%(default)s)",
+        help="when stopped, report not ready for this long before the port closes, 0 to 600 (%(default)s)",
     )
     options = parser.parse_args()
     config, delay_s = options.config.resolve(), options.shutdown_delay
@@ -146,7 +146,7 @@ def check_addresses(config: Config) -> None:
                 if Client(config).is_running():
                     sentence = f"The service is already running: try {config.page or config.inference}."
                 else:
-                    sentence = f"{host}:{port} cannot be used ({cause.strerror}): stop what uses it, "
+                    sentence = f"{host}:{port} cannot be used ({cause.strerror}): stop the program that uses it, "
                     sentence += f"or change {name} in config.properties."
                 raise OperatorError(sentence) from cause
 

@@ -12,7 +12,7 @@ from operate.config import OperatorError, log_folder
 
 # A token that expires within this time is renewed at once.
 MARGIN = timedelta(seconds=1)
-# What TorchServe says, with status 400, of a token that is not or no longer the right one.
+# TorchServe's answer, with status 400, to a wrong or expired token.
 REFUSAL = b"Token Authorization failed"
 
 

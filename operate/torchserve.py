@@ -49,7 +49,7 @@ class TorchServe:
     def __init__(self, config: Config, shutdown_delay_s: int = 0) -> None:
         self.config = config
         self.shutdown_delay_s = shutdown_delay_s
-        # What it prints before it is ready, to show if it ends without giving a reason.
+        # Its output before it is ready, shown if it ends without a reason.
         self.printed: list[str] = []
         self.is_ready = False
         self.started = datetime.now()
@@ -73,7 +73,7 @@ class TorchServe:
         command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
         command += ["-cp", CLASS_PATH, "digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
-        # A session of its own: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
+        # Its own session: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -89,7 +89,7 @@ class TorchServe:
         return self
 
     def listen(self) -> None:
-        """Keep what TorchServe prints until it is ready, and pass on what it prints after."""
+        """Keep TorchServe's output until it is ready, and pass it on after that."""
         for line in self.process.stderr or ():
             if self.is_ready:
                 sys.stderr.write(line)
@@ -97,7 +97,7 @@ class TorchServe:
                 self.printed.append(line)
 
     def __exit__(self, *_problem: object) -> None:
-        """Stop the Java server, which first answers what it accepted; kill whatever is left after that."""
+        """Stop the Java server, which first answers the accepted requests; kill all processes that are left."""
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(self.shutdown_delay_s + STOP_TIMEOUT_S)

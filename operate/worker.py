@@ -15,7 +15,7 @@ PIECE_BYTES = 1 << 18
 class BufferedConnection:
     """A worker's connection to the server, read in large pieces.
 
-    TorchServe reads each field of a request with a system call of its own, thirty a request.
+    TorchServe reads each field of a request with one system call, thirty a request.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -48,12 +48,12 @@ def main() -> int:
         """TorchServe's worker, whose connection is buffered."""
 
         def handle_connection(self, cl_socket: socket.socket) -> None:
-            """Answer what the server sends."""
+            """Answer the server's requests."""
             super().handle_connection(BufferedConnection(cl_socket))
 
     # The server reads the log from standard output, and waits for some of its lines.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
-    # handler/limit.py ends the process so: say where it was.
+    # handler/limit.py ends the process with this signal: print where it was.
     faulthandler.register(signal.SIGPROF, sys.stderr, chain=True)
     options = ArgParser.model_service_worker_args().parse_args()
     try:

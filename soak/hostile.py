@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 
 from operate.client import encode_picture
 from operate.examples import list_examples
-from operate.gateway import NGINX
+from operate.gateway import find_nginx
 from soak.clients import Known, Load, make_known, run_all, witness
 from soak.memory import Sampler, Samples
 from soak.messages import changed_messages, forms, heads, make_deep_messages, make_messages, make_odd_heads, to_bytes
@@ -260,7 +260,7 @@ class Hostile:
 
     def probe_gateway(self, known: list[Known]) -> None:
         """Send the same to the gateway, and watch what reaches the service."""
-        if not NGINX:
+        if not find_nginx():
             self.row("smuggling at the gateway").not_run = "nginx is not installed"
             return
         with run_tap(self.service.address) as tap, run_gateway(tap.address) as gateway:

@@ -11,6 +11,8 @@ from typing import Any
 from operate.config import ROOT
 from tests.services import Service
 
+HANDLERS = ROOT / "tests" / "server" / "handlers"
+
 # Changes the files of an archive, by their names.
 Change = Callable[[dict[str, bytes]], None]
 
@@ -41,3 +43,13 @@ def remake(archive: Path, folder: Path, version: str = "", change: Change = lamb
         for name, content in files.items():
             mar.writestr(name, content)
     return made
+
+
+def use_handler(name: str) -> Change:
+    """Return a change that has an archive use another handler, which may build on the shipped one."""
+
+    def change(files: dict[str, bytes]) -> None:
+        files["handler/digit_handler.py"] = files["digit_handler.py"]
+        files["digit_handler.py"] = (HANDLERS / f"{name}.py").read_bytes()
+
+    return change

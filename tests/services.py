@@ -21,7 +21,7 @@ from bench.gateway import make_gateway
 from operate.client import Client
 from operate.config import CONFIG, ROOT, Config, read_config
 from operate.examples import list_examples
-from operate.gateway import NGINX, Gateway
+from operate.gateway import Gateway, find_nginx
 
 EXAMPLES = list_examples()
 START_TIMEOUT_S = 120
@@ -54,7 +54,7 @@ def run_gateway(
     *services: str, certificates: Path | None = None, settings: dict[str, str] | None = None
 ) -> Iterator[Gateway]:
     """Run nginx as its image does, with the shipped configuration and no rights, in front of services."""
-    if not NGINX:
+    if not find_nginx():
         pytest.skip("needs nginx (Debian: apt install nginx)")
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)

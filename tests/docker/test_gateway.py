@@ -25,6 +25,7 @@ from operate.config import ROOT
 from operate.gateway import Gateway
 from soak.faults import frozen
 from tests.services import EXAMPLES, Service, free_port, poll, run_gateway, start, stop, write_config
+from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
@@ -85,7 +86,7 @@ def test_pictures_are_read_through_the_gateway(digit: int, method: str, gateway:
 @pytest.mark.parametrize(
     ("path", "body", "part"),
     [
-        ("/predictions/mnist/0.1.0", SEVEN, b'"digit":7'),
+        (f"/predictions/mnist/{CURRENT}", SEVEN, b'"digit":7'),
         ("/explanations/mnist", SEVEN, b'"saliency":[['),
         ("/v1/models/mnist:predict", V1, b'{"predictions":[{"digit":7'),
         ("/v2/models/mnist/infer", V2, b'"name":"digit"'),
@@ -153,7 +154,7 @@ def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:
         "/v2/models/mnist/config",
         "/v2/repository/index",
         "/predictions/",
-        "/predictions/mnist/0.1.0/more",
+        f"/predictions/mnist/{CURRENT}/more",
         "/predictions/../ping",
         "/predictions/%2e%2e/models",
         "/predictions/mnist/..%2f..%2f..%2fmodels",
@@ -179,7 +180,7 @@ def test_nothing_else_can_be_reached(method: str, path: str, gateway: Gateway) -
 @pytest.mark.parametrize("path", ["/openapi.json", *ROUTES])
 def test_every_route_of_the_service_is_reached_with_its_methods(path: str, gateway: Gateway) -> None:
     is_read = "get" in ROUTES.get(path, ["get"])
-    address = path.format(model="mnist", version="0.1.0")
+    address = path.format(model="mnist", version=CURRENT)
     refused = ask(gateway, f"DELETE {address}")
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD" if is_read else "POST, PUT, OPTIONS")
     assert ask(gateway, f"{'GET' if is_read else 'POST'} {address}").status == (200 if is_read else 400)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from bench.gateway import NOBODY
 from operate.config import ROOT
-from operate.gateway import NGINX
+from operate.gateway import find_nginx
 from tests.load import load
 from tests.services import EXAMPLES, START_TIMEOUT_S, free_port, poll
 
@@ -54,7 +54,7 @@ class Host:
 @contextmanager
 def run_host(**settings: str) -> Iterator[Host]:
     """Run operate.host on a free port, as a user without rights where that is possible."""
-    if not NGINX:
+    if not find_nginx():
         pytest.skip("needs nginx (Debian: apt install nginx)")
     user = None
     if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""scripts/evaluate counts right, reads labelled folders, and writes a report that holds everything."""
+"""scripts/evaluate counts correctly, reads labelled folders, and writes a report with its figures."""
 
 import io
 import re
@@ -84,7 +84,6 @@ def test_sub_folders_are_classes_taken_in_turn(tmp_path: Path) -> None:
         (b"", "lists no pictures"),
         (b"name,digit\na.png,1\n", "needs the columns file and label"),
         (b"file,label\na.png,\n", "line 2: file or label is missing"),
-        (b"file,label\na.png,1\n", "a.png cannot be read: No such file"),
         (b"\xff\xfe\x00", "labels.csv cannot be read"),
     ],
 )
@@ -93,11 +92,6 @@ def test_a_folder_without_usable_labels_is_refused(labels: bytes | None, reason:
         (tmp_path / "labels.csv").write_bytes(labels)
     with pytest.raises(FolderError, match=reason):
         read_folder(tmp_path, None)
-
-
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="cannot be read: No such file"):
-        read_folder(tmp_path / "none", None)
 
 
 @pytest.mark.parametrize(
@@ -123,17 +117,13 @@ def test_out_of_distribution_pictures_are_the_same_each_time(mnist_test: tuple[T
         assert len({Image.open(io.BytesIO(upload)).tobytes() for upload in kind.uploads}) == 3
 
 
-def test_the_html_report_holds_its_figures(tmp_path: Path) -> None:
+def test_a_report_is_markdown_with_its_figures_beside_it(tmp_path: Path) -> None:
     figure = EXAMPLES[1].read_bytes()
-    table = [["pictures", "n"], ["a < b", "10"]]
-    write_report(tmp_path, "Title", [Section("Part", "Text & more.", [table], {"A figure": ("figure.png", figure)})])
-    page = (tmp_path / "report.html").read_text()
-    assert "a &lt; b" in page
-    assert 'src="data:image/png;base64,' in page
-    assert "figure.png" not in page
-    markdown = (tmp_path / "report.md").read_text()
-    assert "| pictures | n |\n| --- | --: |\n| a < b | 10 |" in markdown
-    assert "![A figure](figure.png)" in markdown
+    table = [["pictures", "n"], ["noise", "10"]]
+    write_report(tmp_path, "Title", [Section("Part", "Text.", [table], {"A figure": ("figure.png", figure)})])
+    rows = "| pictures | n |\n|---|--:|\n| noise | 10 |"
+    expected = f"# Title\n\n## Part\n\nText.\n\n{rows}\n\n![A figure](figure.png)\n"
+    assert (tmp_path / "report.md").read_text() == expected
     assert (tmp_path / "figure.png").read_bytes() == figure
 
 
@@ -144,28 +134,17 @@ def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
     command: list[str | Path] = [ROOT / "scripts" / "evaluate", tmp_path, "--limit", "12"]
     run = subprocess.run([*command, "--report", tmp_path / "report"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^MNIST test +12 +100.00 %", run.stdout, re.MULTILINE)
-    assert re.search(rf"^{tmp_path.name} +1 +0.00 %", run.stdout, re.MULTILINE)
+    assert re.search(r"^MNIST test +12 +100.00 ", run.stdout, re.MULTILINE)
+    assert re.search(rf"^{tmp_path.name} +1 +0.00 ", run.stdout, re.MULTILINE)
     assert re.search(r"^scribbles +12 .* [01]\.\d{4}$", run.stdout, re.MULTILINE)
     markdown = (tmp_path / "report" / "report.md").read_text()
     figures = re.findall(r"^!\[.+\]\((.+)\)$", markdown, re.MULTILINE)
-    assert {
-        "accuracy",
-        "confusion",
-        "calibration",
-        "confidence",
-        "out-of-distribution",
-        "corruptions",
-        "mistakes-1",
-        "mistakes-2",
-    } == {Path(figure).stem for figure in figures}
+    names = "confusion calibration confidence out-of-distribution corruptions mistakes-1 mistakes-2"
+    assert [Path(figure).stem for figure in figures] == names.split()
     for figure in figures:
         content = (tmp_path / "report" / figure).read_bytes()
         assert Image.open(io.BytesIO(content)).format == "PNG"
         assert len(content) < 60_000
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(figures)
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
 def test_drawing_leaves_no_style_behind() -> None:
@@ -178,7 +157,7 @@ def test_drawing_leaves_no_style_behind() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["no-such-folder"], "no-such-folder cannot be read: No such file or directory."),
+        (["no-such-folder"], "no-such-folder: No such file or directory."),
         (["--limit", "1", "--url", "http://127.0.0.1:9"], "start it with scripts/serve"),
         (["--report", str(ROOT / "pyproject.toml")], "pyproject.toml: File exists."),
     ],

@@ -17,6 +17,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.services import EXAMPLES, Service
+from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
@@ -31,7 +32,7 @@ def client(service: Service) -> triton.InferenceServerClient:
 def test_tritonclient_finds_the_service_ready(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
-    for version, is_ready in (("", True), ("0.1.0", True), ("9", False)):
+    for version, is_ready in (("", True), (CURRENT, True), ("9", False)):
         assert client.is_model_ready("mnist", version) == is_ready
     assert not client.is_model_ready("letters")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
@@ -39,7 +40,7 @@ def test_tritonclient_finds_the_service_ready(client: triton.InferenceServerClie
         client.get_model_metadata("letters")
 
 
-@pytest.mark.parametrize("version", ["", "0.1.0"])
+@pytest.mark.parametrize("version", ["", CURRENT])
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_tritonclient_reads_pixels(is_binary: bool, version: str, client: triton.InferenceServerClient) -> None:
     described = client.get_model_metadata("mnist", version)
@@ -82,8 +83,9 @@ def test_schemathesis_finds_nothing_that_the_service_does_not_say_of_itself(serv
 def test_the_description_has_every_path_and_no_other(service: Service) -> None:
     description = requests.get(f"{service.config.inference}/openapi.json", timeout=30).json()
     assert description["openapi"].startswith("3.1")
+    assert description["info"]["version"] == CURRENT
     for path, methods in description["paths"].items():
-        address = service.config.inference + path.format(model="mnist", version="0.1.0")
+        address = service.config.inference + path.format(model="mnist", version=CURRENT)
         assert requests.delete(address, timeout=30).status_code == 405, path
         if "get" in methods:
             assert requests.head(address, timeout=30).status_code == 200, path

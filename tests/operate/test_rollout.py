@@ -1,4 +1,4 @@
-"""scripts/manage deploys versions and takes them back; no request is lost, and what fails is undone."""
+"""scripts/manage deploys versions and takes them back; no request is lost, and a failed change is undone."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,18 +14,20 @@ import pytest
 import requests
 import torch
 
+from operate.archive import build
 from operate.config import ROOT
 from operate.readiness import find_last_error
 from tests.load import PAUSE_S, load
-from tests.management import Change, manage, remake, status
+from tests.management import manage, remake, status, use_handler
 from tests.services import EXAMPLES, Service, poll, start, stop
+from tests.versions import CURRENT, NEXT
 
 pytestmark = pytest.mark.server
 
 
 @pytest.mark.slow
 def test_no_request_is_lost_while_workers_and_versions_change(own: Service, built: Path, tmp_path: Path) -> None:
-    newer = remake(built, tmp_path, "0.2.0")
+    newer = remake(built, tmp_path, NEXT)
     with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] > 100)
         for words in (
@@ -39,8 +42,8 @@ def test_no_request_is_lost_while_workers_and_versions_change(own: Service, buil
             assert done.returncode == 0, done.stderr
             assert counts["right"] > before
     assert set(counts) == {"right"}, counts
-    assert status(own)["default"] == "0.1.0"
-    assert manage(own, "undeploy", "0.2.0").returncode == 0
+    assert status(own)["default"] == CURRENT
+    assert manage(own, "undeploy", NEXT).returncode == 0
     assert status(own)["archives"] == []
 
 
@@ -58,23 +61,7 @@ def cut_weights(files: dict[str, bytes]) -> None:
     files["model/digit_net.pt"] = files["model/digit_net.pt"][:1_000_000]
 
 
-def break_handler(files: dict[str, bytes]) -> None:
-    """Make every batch fail."""
-    files["digit_handler.py"] = files["digit_handler.py"].replace(
-        b"        self.context = context\n", b"        1 / 0\n"
-    )
-
-
-def change_nothing(_files: dict[str, bytes]) -> None:
-    """Leave all files as they are."""
-
-
-def rename_model(files: dict[str, bytes]) -> None:
-    """Name another model in the manifest."""
-    files["MAR-INF/MANIFEST.json"] = files["MAR-INF/MANIFEST.json"].replace(b'"mnist"', b'"cats"')
-
-
-@pytest.mark.parametrize(("begun_ms", "reason"), [(100, "ValueError: No."), (800, "{file} says why.")])
+@pytest.mark.parametrize(("begun_ms", "reason"), [(100, "ValueError: No."), (800, "see {file}.")])
 def test_a_reason_is_one_logged_since_the_wait_began(
     begun_ms: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,22 +71,24 @@ def test_a_reason_is_one_logged_since_the_wait_began(
     assert find_last_error(datetime(2026, 1, 31, 12, 0, 0, 1000 * begun_ms)) == reason.format(file=file)
 
 
-@pytest.mark.parametrize(
-    ("change", "version", "sentence"),
-    [
-        (empty_weights, "0.2.0", "1.png was read as 0"),
-        (cut_weights, "0.2.0", "does not load: RuntimeError: digit_net.pt is not the file that digit_net.json"),
-        (break_handler, "0.2.0", "Prediction failed"),
-        (rename_model, "0.2.0", "holds the model cats, not mnist"),
-        (change_nothing, "", "Version 0.1.0 is already registered"),
-        (change_nothing, "newest", "must have a version such as 1.2.0"),
-    ],
-)
+BROKEN: dict[str, Callable[[Path, Path], Path]] = {
+    "1.png was read as 0": lambda built, folder: remake(built, folder, NEXT, empty_weights),
+    "does not load: RuntimeError: digit_net.pt is not the file that digit_net.json": (
+        lambda built, folder: remake(built, folder, NEXT, cut_weights)
+    ),
+    "Prediction failed": lambda built, folder: remake(built, folder, NEXT, use_handler("broken")),
+    "holds the model cats, not mnist": lambda _built, folder: build(folder, "cats"),
+    f"Version {CURRENT} is already registered": lambda built, _folder: built,
+    "must have a version such as 1.2.0": lambda built, folder: remake(built, folder, "newest"),
+}
+
+
+@pytest.mark.parametrize("sentence", BROKEN)
 @pytest.mark.slow
 def test_a_broken_archive_leaves_the_old_version_serving(
-    change: Change, version: str, sentence: str, own: Service, built: Path, tmp_path: Path
+    sentence: str, own: Service, built: Path, tmp_path: Path
 ) -> None:
-    bad = remake(built, tmp_path, version, change)
+    bad = BROKEN[sentence](built, tmp_path)
     store = own.config.path.parent
     with load(own.predictions, clients=2, pause_s=PAUSE_S) as counts:
         refused = manage(own, "deploy", bad)
@@ -109,30 +98,23 @@ def test_a_broken_archive_leaves_the_old_version_serving(
     assert set(counts) == {"right"}, counts
     found = status(own)
     assert found["ready"]
-    assert [each["version"] for each in found["versions"]] == ["0.1.0"]
+    assert [each["version"] for each in found["versions"]] == [CURRENT]
     assert [file.name for file in store.glob("*.mar")] == ["mnist.mar"]
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", None])
-def test_a_file_that_is_not_an_archive_is_one_sentence(content: bytes | None, own: Service, tmp_path: Path) -> None:
-    file = tmp_path / "file.mar"
-    if content is not None:
-        file.write_bytes(content)
-    refused = manage(own, "deploy", file)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert str(file) in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (("deploy", ROOT / "nowhere.mar"), "nowhere.mar cannot be read: No such file"),
+        (("deploy", ROOT / "LICENSE"), "LICENSE is not a model archive"),
         (("rollback",), "no other version"),
-        (("undeploy", "0.1.0"), "is serving"),
+        (("undeploy", CURRENT), "is serving"),
         (("undeploy", "9"), "no version 9"),
     ],
 )
-def test_an_impossible_rollback_or_removal_is_one_sentence(words: tuple[str, ...], sentence: str, own: Service) -> None:
+def test_an_impossible_change_of_versions_is_one_sentence(
+    words: tuple[object, ...], sentence: str, own: Service
+) -> None:
     refused = manage(own, *words)
     assert refused.returncode == 1
     assert sentence in refused.stderr
@@ -141,7 +123,7 @@ def test_an_impossible_rollback_or_removal_is_one_sentence(words: tuple[str, ...
 
 @pytest.mark.slow
 def test_an_interrupted_deploy_is_undone(own: Service, built: Path, tmp_path: Path) -> None:
-    newer = remake(built, tmp_path, "0.2.0")
+    newer = remake(built, tmp_path, NEXT)
     command = [str(ROOT / "scripts" / "manage"), "--config", str(own.config.path), "deploy", str(newer)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as interrupted:
         assert interrupted.stderr
@@ -149,14 +131,14 @@ def test_an_interrupted_deploy_is_undone(own: Service, built: Path, tmp_path: Pa
         assert "under way" in manage(own, "deploy", newer).stderr
         interrupted.send_signal(signal.SIGTERM)
         assert interrupted.wait(60) == 1
-    assert [each["version"] for each in status(own)["versions"]] == ["0.1.0"]
+    assert [each["version"] for each in status(own)["versions"]] == [CURRENT]
 
 
 @pytest.mark.slow
 def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = remake(built, tmp_path, "0.2.0")
+    newer = remake(built, tmp_path, NEXT)
     folder = tmp_path / "service"
     folder.mkdir()
     first = start(folder)
@@ -170,13 +152,13 @@ def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(
     key_file = folder / "key_file.json"
     assert key_file.stat().st_mode & 0o777 == 0o600
     keys = json.loads(key_file.read_text())
-    assert status(second)["default"] == "0.2.0"
+    assert status(second)["default"] == NEXT
     # Three seconds later both keys have expired.
     poll(lambda: time.time() - key_file.stat().st_mtime > 3.5)
     assert manage(second, "scale", "--min", 1, "--wait").returncode == 0
     assert json.loads(key_file.read_text())["management"] != keys["management"]
     assert manage(second, "rollback").returncode == 0
-    assert status(second)["default"] == "0.1.0"
+    assert status(second)["default"] == CURRENT
     # Another process renews the token that a request on its way holds.
     monkeypatch.setenv("LOG_LOCATION", str(folder))
     session = second.client.session

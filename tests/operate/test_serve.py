@@ -20,9 +20,11 @@ import requests
 from bench.service import find_workers
 from operate.archive import read_version
 from operate.config import ROOT, read_config
+from operate.gateway import Gateway
 from operate.serve import provide_archive
 from tests.load import load
 from tests.services import EXAMPLES, Service, poll, start, stop, write_config
+from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 
@@ -32,6 +34,14 @@ def serve(config: Path, *options: str, root: Path = ROOT) -> "subprocess.Complet
     environment = os.environ | {"LOG_LOCATION": str(config.parent)}
     command = [str(root / "scripts" / "serve"), "--config", str(config), *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def refuse(config: Path, *options: str, root: Path = ROOT) -> str:
+    """Run scripts/serve, and return the one sentence with which it gives up before it starts anything."""
+    refused = serve(config, *options, root=root)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    return refused.stderr
 
 
 def test_serve_prints_every_address(service: Service) -> None:
@@ -54,11 +64,7 @@ def test_every_listener_is_on_the_loopback_address(service: Service) -> None:
 
 
 def test_a_second_start_says_that_the_service_is_running(service: Service) -> None:
-    second = serve(service.config.path)
-    assert second.returncode == 1
-    assert second.stderr.count("\n") == 1
-    assert "already running" in second.stderr
-    assert service.config.page in second.stderr
+    assert f"already running: try {service.config.page}" in refuse(service.config.path)
 
 
 @pytest.mark.parametrize("name", ["inference_address", "metrics_address", "management_address", "cors_allowed_origin"])
@@ -68,21 +74,16 @@ def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(line.replace("=", ":").rsplit(":", 1)[1])))
         other.listen()
-        refused = serve(config)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "Address already in use" in refused.stderr
-    assert name in refused.stderr
+        sentence = refuse(config)
+    assert "Address already in use" in sentence
+    assert name in sentence
 
 
 def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     metrics, inference = read_config(config).metrics, read_config(config).inference
     config.write_text(config.read_text().replace(metrics, inference))
-    refused = serve(config)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "change metrics_address" in refused.stderr
+    assert "change metrics_address" in refuse(config)
 
 
 @pytest.mark.parametrize(
@@ -97,16 +98,11 @@ def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
 def test_a_malformed_address_is_one_sentence(name: str, value: str, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(re.sub(f"^{name}=.*", f"{name}={value}", config.read_text(), flags=re.MULTILINE))
-    refused = serve(config)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert name in refused.stderr
+    assert name in refuse(config)
 
 
 def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
-    refused = serve(tmp_path / "none.properties")
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
+    assert "none.properties cannot be read" in refuse(tmp_path / "none.properties")
 
 
 @pytest.fixture
@@ -124,23 +120,18 @@ def clone(tmp_path: Path) -> Path:
 
 def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
     (clone / "model" / "digit_net.pt").unlink()
-    refused = serve(write_config(tmp_path), root=clone)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "digit_net.pt is missing" in refused.stderr
+    assert "digit_net.pt is missing" in refuse(write_config(tmp_path), root=clone)
 
 
-@pytest.mark.parametrize(("name", "script"), [("digit_net", "train"), ("digit_ink_net", "train-ink")])
+@pytest.mark.parametrize(("name", "script"), [("digit_net", "train"), ("ink_net", "train-ink")])
 def test_changed_weights_are_one_sentence(name: str, script: str, clone: Path, tmp_path: Path) -> None:
     weights = clone / "model" / f"{name}.pt"
     changed = bytearray(weights.read_bytes())
     changed[300_000] ^= 1
     weights.write_bytes(changed)
-    refused = serve(write_config(tmp_path), root=clone)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith(f"{name}.pt is not the file that {name}.json describes: its SHA-256 begins with ")
-    assert refused.stderr.endswith(f"Restore both with git checkout, or make both with scripts/{script} --force.\n")
-    assert refused.stderr.count("\n") == 1
+    sentence = refuse(write_config(tmp_path), root=clone)
+    assert sentence.startswith(f"{name}.pt is not the file that {name}.json describes: its SHA-256 begins with ")
+    assert sentence.endswith(f"Restore both with git checkout, or make both with scripts/{script} --force.\n")
 
 
 def test_workers_that_cannot_load_the_model_end_the_start_with_code_3(clone: Path, tmp_path: Path) -> None:
@@ -159,10 +150,9 @@ def test_a_damaged_archive_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixt
     archive = tmp_path / "mnist.mar"
     archive.write_bytes(b"no archive")
     provide_archive(read_config(write_config(tmp_path)))
-    assert (
-        capsys.readouterr().err == f"{archive} is not a model archive: make one with scripts/archive. Rebuilding it.\n"
-    )
-    assert str(read_version(archive, "mnist")) == "0.1.0"
+    sentence = f"{archive} is not a model archive: make one with scripts/archive. Rebuilding it.\n"
+    assert capsys.readouterr().err == sentence
+    assert str(read_version(archive, "mnist")) == CURRENT
 
 
 @pytest.fixture
@@ -233,7 +223,7 @@ def test_every_accepted_request_is_answered_before_sigterm_stops_everything(
         client.sendall(head.encode() + picture[:100])
         assert requests.get(f"{running.config.inference}/ping", timeout=30).ok
         running.process.terminate()
-        poll(lambda: not answers(running))
+        poll(lambda: not running.client.is_running())
         client.sendall(picture[100:])
         answer = client.makefile("rb").read().decode()
     assert '"digit":7' in answer
@@ -248,12 +238,12 @@ def test_with_a_shutdown_delay_it_first_says_that_it_is_not_ready_and_still_answ
         assert requests.get(ready, timeout=30).json() == {"ready": True}
         poll(lambda: counts["right"] > 100)
         running.process.terminate()
-        told = time.monotonic()
+        stopped = time.monotonic()
         poll(lambda: requests.get(ready, timeout=30).status_code == 503, 1)
         assert not running.config.path.with_name("ready").exists()
         before = counts["right"]
-        poll(lambda: not answers(running))
-        assert 2.5 < time.monotonic() - told < 6
+        poll(lambda: not running.client.is_running())
+        assert 2.5 < time.monotonic() - stopped < 6
         assert counts["right"] > before + 100
     # Refused only if one asked again before the load ended.
     assert set(counts) <= {"right", "refused"}, counts
@@ -266,13 +256,6 @@ def test_a_shutdown_delay_is_a_number_of_seconds(delay: str, tmp_path: Path) -> 
     assert f"must be a number of seconds from 0 to 600, not {delay!r}" in refused.stderr
 
 
-def answers(service: Service) -> bool:
-    """Return whether the service accepts connections."""
-    address = urlsplit(service.predictions)
-    with socket.socket() as client:
-        return client.connect_ex((address.hostname, address.port)) == 0
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_a_signal_stops_everything(name: str, start_service: Callable[[], Service]) -> None:
     running = start_service()
@@ -282,8 +265,7 @@ def test_a_signal_stops_everything(name: str, start_service: Callable[[], Servic
 
 def test_a_ready_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     ready = tmp_path / "nowhere" / "ready"
-    refused = serve(write_config(tmp_path), "--ready-file", str(ready))
-    assert (refused.returncode, refused.stderr) == (1, f"{ready.parent} is not a folder.\n")
+    assert refuse(write_config(tmp_path), "--ready-file", str(ready)) == f"{ready.parent} is not a folder.\n"
 
 
 def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:
@@ -291,7 +273,7 @@ def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:
     ready.touch()
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("load_models=mnist=mnist.mar", "load_models=mnist"))
-    assert serve(config, "--ready-file", str(ready)).returncode == 1
+    refuse(config, "--ready-file", str(ready))
     assert not ready.exists()
 
 
@@ -305,18 +287,12 @@ def test_a_torchserve_that_dies_ends_serve_with_a_sentence(
     assert "TorchServe ended with code -9" in capfd.readouterr().err
 
 
-def has_two_ready_workers(service: Service) -> bool:
-    """Return whether the metrics show both workers ready."""
-    metrics = requests.get(service.config.metrics + "/metrics", timeout=30).text
-    return 'digit_ready_workers{version="0.1.0",} 2.0' in metrics
-
-
 @pytest.mark.slow
 def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
     start_service: Callable[[], Service], capfd: pytest.CaptureFixture[str]
 ) -> None:
     running = start_service()
-    poll(lambda: has_two_ready_workers(running))
+    poll(lambda: [each["status"] for each in running.client.list_workers(CURRENT)] == ["READY"] * 2)
 
     def has_ended() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -345,11 +321,19 @@ def test_the_page_is_served_with_a_strict_policy(service: Service) -> None:
         assert "default-src 'none'" in policy
         assert f"connect-src 'self' {service.config.inference};" in policy
         assert "unsafe" not in policy
-    assert requests.get(page + "/config.json", timeout=30).json() == {
-        "inference": service.config.inference,
-        "model": "mnist",
-        "max_request_bytes": 8_388_608,
-    }
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/examples/2.webp", "/config.json"])
+def test_the_gateway_serves_the_page_as_scripts_serve_does(path: str, service: Service, gateway: Gateway) -> None:
+    ours, gateways = (requests.get(origin + path, timeout=30) for origin in (service.config.page, gateway.address))
+    inference = service.config.inference
+    # The gateway's page is on the origin of the inference API.
+    policy = ours.headers["Content-Security-Policy"].replace(f"connect-src 'self' {inference};", "connect-src 'self';")
+    assert gateways.headers["Content-Security-Policy"] == policy
+    for name in ("Content-Type", "X-Content-Type-Options", "Referrer-Policy"):
+        kinds = [response.headers[name].partition(";")[0] for response in (ours, gateways)]
+        assert kinds[0] == kinds[1], name
+    assert gateways.content.replace(b'"inference": ""', f'"inference": "{inference}"'.encode()) == ours.content
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ts.protocol import otf_message_handler
 
 from operate.worker import PIECE_BYTES, BufferedConnection
 from tests.services import Service
+from tests.versions import CURRENT
 
 # As a worker's process would do it.
 IMPORT = """
@@ -52,7 +53,7 @@ def test_what_arrives_in_pieces_is_read_whole() -> None:
 
 @pytest.mark.server
 def test_no_worker_has_torch_in_its_memory(service: Service) -> None:
-    workers = service.client.list_versions()[1]["0.1.0"]["workers"]
+    workers = service.client.list_versions()[1][CURRENT]["workers"]
     assert workers
     for worker in workers:
         mapped = Path(f"/proc/{worker['pid']}/maps").read_text()

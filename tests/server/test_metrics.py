@@ -9,6 +9,7 @@ import requests
 from PIL import Image
 
 from tests.services import EXAMPLES, Service, poll
+from tests.versions import CURRENT
 
 SEVEN = EXAMPLES[7].read_bytes()
 PNG = {"Content-Type": "image/png"}
@@ -57,11 +58,11 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         "digit_queue_ms_count": 14,
         "digit_batch_ms_count": 14,
         "digit_batch_requests_sum": 14,
-        'digit_answers_total{digit="7",certain="true",version="0.1.0"}': 8,
-        'digit_confidence_total{band="0.99-1.0",version="0.1.0"}': 8,
-        'digit_refused_total{reason="not_a_picture",version="0.1.0"}': 4,
-        'digit_refused_total{reason="blank",version="0.1.0"}': 1,
-        'digit_refused_total{reason="damaged",version="0.1.0"}': 1,
+        f'digit_answers_total{{digit="7",certain="true",version="{CURRENT}"}}': 8,
+        f'digit_confidence_total{{band="0.99-1.0",version="{CURRENT}"}}': 8,
+        f'digit_refused_total{{reason="not_a_picture",version="{CURRENT}"}}': 4,
+        f'digit_refused_total{{reason="blank",version="{CURRENT}"}}': 1,
+        f'digit_refused_total{{reason="damaged",version="{CURRENT}"}}': 1,
         'digit_refused_total{reason="too_large",version=""}': 1,
         'digit_refused_total{reason="malformed_form",version=""}': 1,
         'Requests4XX{Level="Host"}': 8,

@@ -11,6 +11,7 @@ import requests
 from tests.load import PAUSE_S, load
 from tests.management import manage, remake, status
 from tests.services import Service, poll
+from tests.versions import NEXT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -65,7 +66,7 @@ def work_for_ever(files: dict[str, bytes]) -> None:
 
 
 def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
-    assert manage(own, "deploy", remake(built, tmp_path, "0.2.0", work_for_ever)).returncode == 0
+    assert manage(own, "deploy", remake(built, tmp_path, NEXT, work_for_ever)).returncode == 0
     with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] >= 200)
         endless = requests.post(own.predictions, data=b"endless", timeout=60)
@@ -75,4 +76,4 @@ def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: 
     assert endless.json() == {"error": "Worker died."}
     assert set(counts) == {"right"}, counts
     assert manage(own, "rollback").returncode == 0
-    assert manage(own, "undeploy", "0.2.0").returncode == 0
+    assert manage(own, "undeploy", NEXT).returncode == 0

@@ -1,0 +1,40 @@
+"""Synthetic sheets by writers that training never saw, by the kind of paper, pen and light."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from evaluate.pictures import PictureSet, png
+from evaluate.predictions import Predictions, Result
+from train.hands import read_held_out_hands
+from train.pages import LIGHTS, PAPERS, PENS, Page, RandomPages
+
+NAME = "synthetic sheets"
+SEED = 20_261_127
+
+
+def make_sheets(count: int) -> list[Page]:
+    """Return random sheets, each with one digit."""
+    pages = RandomPages(read_held_out_hands(), 2 * count, SEED)
+    written = (pages[number] for number in range(len(pages)))
+    return list(islice((page for page in written if page.digit >= 0), count))
+
+
+def to_pictures(sheets: Sequence[Page]) -> PictureSet:
+    """Return sheets as somebody would upload them."""
+    uploads = [png(sheet.grey) for sheet in sheets]
+    return PictureSet(NAME, uploads, np.array([sheet.digit for sheet in sheets]))
+
+
+def split_by_kind(sheets: Sequence[Page], results: Sequence[Result]) -> dict[str, Result]:
+    """Return the part of the sheets' result for each kind of paper, pen and light."""
+    pictures, predictions = next(result for result in results if result[0].name == NAME)
+    parts = {}
+    for title, kinds in (("paper", PAPERS), ("pen", PENS), ("light", LIGHTS)):
+        for kind in kinds:
+            chosen = np.array([number for number, sheet in enumerate(sheets) if getattr(sheet, title) == kind], int)
+            uploads = [pictures.uploads[number] for number in chosen]
+            read = Predictions(predictions.digits[chosen], predictions.confidences[chosen], predictions.certain[chosen])
+            parts[f"{title}: {kind}"] = (PictureSet(kind, uploads, pictures.digits[chosen]), read)
+    return parts
