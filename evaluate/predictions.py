@@ -16,11 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from evaluate.pictures import PictureSet
-from model.decode import read_picture
+from model.decode import decode
 from model.digit_net import DigitNet
 from model.engine import Engine, build_engine
 from model.errors import BadImage
-from model.recognise import Reading, read
+from model.recognise import Reading, recognise
 from operate.client import Client, ServiceError
 
 THREADS = 2
@@ -104,7 +104,7 @@ def read_upload(upload: bytes) -> Reading | None:
     """Return the nets' reading of a picture file, or None if it is refused."""
     engine = load_engines().get()
     try:
-        (reading,) = read([read_picture(upload)], engine)
+        (reading,) = recognise([decode(upload)], engine)
     except BadImage:
         return None
     finally:

@@ -1,4 +1,4 @@
-"""What an explanation adds to an answer: what the net saw, which ink counted, and where the digit is."""
+"""Explanations of answers: the pixels, which of them counted, where the digit is, and its ink."""
 
 import base64
 import functools
@@ -10,28 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.attribution import attribute
-from model.decode import Picture
 from model.geometry import Box, Ink, extent
 from model.recognise import Reading
-from model.weights import WEIGHTS, Weights, read_weights
+from model.weights import WEIGHTS, Weights, load_weights
 
 DECIMALS = 4
 
 
 @functools.cache
-def load_weights() -> Weights:
-    """Return DigitNet's weights, which nothing but explanations needs in a worker."""
-    return read_weights(WEIGHTS)
+def load_digit_weights() -> Weights:
+    """Return the weights of DigitNet, which a worker needs for explanations only."""
+    return load_weights(WEIGHTS)
 
 
-def explain(picture: Picture, reading: Reading, with_mask: bool) -> dict[str, Any]:
+def explain(reading: Reading, with_mask: bool) -> dict[str, Any]:
     """Return pixels, saliency, box and, if wanted, mask of one picture, as the README describes them."""
-    attribution = attribute(load_weights(), reading.ink.pixels, int(reading.probabilities.argmax()))
+    attribution = attribute(load_digit_weights(), reading.ink.pixels, reading.digit)
     levels, box = crop(reading.ink)
     explanation = {
         "pixels": reading.ink.pixels[0].tolist(),
         "saliency": np.round(attribution.astype(np.float64), DECIMALS).tolist(),
-        "box": [round(side * picture.scale) for side in box],
+        "box": [round(side) for side in box],
     }
     if with_mask:
         file = io.BytesIO()
@@ -41,7 +40,7 @@ def explain(picture: Picture, reading: Reading, with_mask: bool) -> dict[str, An
 
 
 def crop(ink: Ink) -> tuple[NDArray[np.uint8], Box]:
-    """Return the (h, w) uint8 levels of ink, and their box, without black rims, which ready pixels have."""
+    """Return the (h, w) uint8 levels of ink, and their box, without black rims, which pixels of MNIST's form have."""
     rows, columns = extent(ink.levels)
     left, top, right, bottom = ink.box
     x, y = (right - left) / ink.levels.shape[1], (bottom - top) / ink.levels.shape[0]

@@ -5,18 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from PIL import Image
 
 from handler.limit import begin_step
-from handler.tensors import Json, check_count, choose_outputs, read_input, to_numbers, to_pixels, write_outputs
-from model.decode import MAX_MEGAPIXELS, Picture, count_megapixels, load, open_picture, read_picture
-from model.errors import BadImage, no_memory
-from model.formats import decode_base64
-from model.geometry import SIDE_PX, Pixels, ready
+from handler.tensors import Json, check_count, parse_input, select_outputs, to_numbers, to_pixels, write_outputs
+from model.decode import Picture, decode, decode_all
+from model.errors import BadImage, refusal
+from model.formats import BYTE_ORDER_MARK, decode_base64
+from model.geometry import SIDE_PX, Ink, Pixels, make_ink
 
 BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
 
@@ -29,7 +27,7 @@ Answer = dict[str, Any]
 class Request:
     """A request's pictures; a BadImage is one that is refused."""
 
-    pictures: list[Picture | BadImage]
+    pictures: list[Picture | Ink | BadImage]
     # "" for one picture, "v1" or "v2" for KServe's protocols.
     protocol: str = ""
     id: str = ""
@@ -39,40 +37,35 @@ class Request:
     wants_mask: bool = False
 
 
-def read_request(row: Row, headers: dict[str, Any]) -> Request:
+def parse_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
     begin_step()
-    wants_mask = row.pop("mask", None) in (b"true", "true")
+    fields = {name: value for name, value in row.items() if name != "mask"}
     try:
-        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)
+        upload = extract_upload(fields, headers).removeprefix(BYTE_ORDER_MARK)
         if upload.lstrip()[:1] in (b"{", b"[", b'"'):
-            return read_json(upload, headers)
-        return Request([read_picture(upload)], wants_mask=wants_mask)
+            return parse_json(upload, headers)
+        return Request([decode(upload)], wants_mask=row.get("mask") in (b"true", "true"))
     except BadImage as error:
-        return Request([copy_bare(error)])
+        return Request([error.without_traceback()])
     except MemoryError:
-        return Request([no_memory()])
+        return Request([refusal("no_memory")])
     except Exception:
         # TorchServe would fail the whole batch, other clients' requests included.
         logging.exception("A request of an unforeseen kind.")
         return Request([BadImage("The request cannot be read: send a picture file, or JSON as the README describes.")])
 
 
-def copy_bare(error: BadImage) -> BadImage:
-    """Return an error to keep: the traceback of a raised one keeps all variables on its way, the upload among them."""
-    return BadImage(str(error), error.reason)
-
-
-def extract_upload(row: Row, headers: dict[str, Any]) -> bytes:
+def extract_upload(fields: Row, headers: dict[str, Any]) -> bytes:
     """Return the bytes of the one upload that a request carries. Raises BadImage for a request of another kind.
 
     Of a form with one file and other fields, which browsers and test tools add, the file counts.
     """
-    files = {name: value for name, value in row.items() if is_file(headers.get(name))} if len(row) > 1 else row
-    if not row:
+    files = {name: value for name, value in fields.items() if is_file(headers.get(name))} if len(fields) > 1 else fields
+    if not fields:
         raise BadImage("The request holds no picture: send one as the body or as the field of a multipart form.")
     if len(files) != 1:
-        raise BadImage(f"The request has {len(files) or len(row)} fields: send one picture in a single field.")
+        raise BadImage(f"The request has {len(files) or len(fields)} fields: send one picture in a single field.")
     (upload,) = files.values()
     if isinstance(upload, bytes | bytearray):
         return bytes(upload)
@@ -85,7 +78,7 @@ def is_file(header: Any) -> bool:  # noqa: ANN401
     return isinstance(header, dict) and bool(header.get("content-type"))
 
 
-def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
+def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:
     """Return the pictures of a request in one of KServe's protocols, or of one picture in JSON. Raises BadImage."""
     # In the v2 protocol the pixels may follow the JSON as bytes.
     sizes = [str(value) for name, value in headers.items() if name.lower() == BINARY_HEADER]
@@ -96,63 +89,56 @@ def read_json(upload: bytes, headers: dict[str, Any]) -> Request:
         raise BadImage("The request is not valid JSON.") from cause
     if isinstance(message, dict) and isinstance(message.get("instances"), list):
         check_count(len(message["instances"]))
-        return Request(read_instances(message["instances"]), "v1")
+        return Request(decode_all(map(parse_picture, message["instances"])), "v1")
     if isinstance(message, dict) and isinstance(message.get("inputs"), list):
-        return read_inference(message, upload[end:])
-    picture = find_value(message)
-    return Request([read_numbers(picture) if isinstance(picture, list) else load(open_instance(picture))])
+        return parse_inference(message, upload[end:])
+    return Request(decode_all([parse_picture(message)]))
 
 
-def read_inference(message: Json, binary: bytes) -> Request:
+def parse_inference(message: Json, binary: bytes) -> Request:
     """Return the pictures of a request in KServe's v2 protocol, and what is wanted of them. Raises BadImage."""
-    outputs = choose_outputs(message)
-    given = read_input(message, binary)
-    pictures = read_instances(given) if isinstance(given, list) else [take(pixels) for pixels in given]
+    outputs = select_outputs(message)
+    given = parse_input(message, binary)
+    pictures = decode_all(map(parse_picture if isinstance(given, list) else check_ink, given))
     return Request(pictures, "v2", str(message.get("id") or ""), outputs)
 
 
-def take(pixels: Pixels) -> Picture | BadImage:
-    """Return (1, 28, 28) pixels as a picture, unless they are blank."""
-    return Picture(None, ready(pixels[0])) if pixels.any() else BadImage("The picture is blank.", "blank")
+def check_ink(pixels: Pixels) -> Ink | BadImage:
+    """Return (1, 28, 28) pixels as ink, unless they are blank."""
+    return make_ink(pixels[0]) if pixels.any() else BadImage("The picture is blank.", "blank")
 
 
-def read_instances(instances: list[Any]) -> list[Picture | BadImage]:
-    """Read several pictures; together they may have as many megapixels as one."""
-    pictures: list[Picture | BadImage] = []
-    left = float(MAX_MEGAPIXELS)
-    for instance in map(find_value, instances):
-        begin_step()
-        try:
-            if isinstance(instance, list):
-                pictures.append(read_numbers(instance))
-                continue
-            picture = open_instance(instance)
-            left -= count_megapixels(picture)
-            if left < 0:
-                raise BadImage(
-                    f"The pictures of this request have more than {MAX_MEGAPIXELS} megapixels together: "
-                    "send fewer at a time.",
-                    "too_many_megapixels",
-                )
-            pictures.append(load(picture))
-        except BadImage as error:
-            pictures.append(copy_bare(error))
-    return pictures
+def parse_picture(part: Any) -> bytes | Ink | BadImage:  # noqa: ANN401
+    """Return the picture that a part of the JSON holds: a file, as base64 or as bytes behind the JSON, or pixels."""
+    begin_step()
+    picture = find_value(part)
+    try:
+        return parse_pixels(picture) if isinstance(picture, list) else parse_file(picture)
+    except BadImage as error:
+        return error.without_traceback()
 
 
-def open_instance(instance: Any) -> Image.Image:  # noqa: ANN401
-    """Open the picture that a part of the JSON holds as base64, or as bytes behind it. Raises BadImage."""
-    if isinstance(instance, str):
-        try:
-            instance = decode_base64(instance)
-        except ValueError as cause:
-            raise BadImage("The base64 of this picture is damaged.") from cause
-    if not isinstance(instance, bytes):
+def parse_file(file: Any) -> bytes:  # noqa: ANN401
+    """Return the picture file in a text of base64, or bytes as they are. Raises BadImage for anything else."""
+    if isinstance(file, bytes):
+        return file
+    if not isinstance(file, str):
         raise BadImage(
             'The JSON must have "instances" (KServe v1: [{"b64": ...}]), "inputs" (KServe v2), '
             'or one picture as base64: {"data": "..."}.'
         )
-    return open_picture(instance)
+    try:
+        return decode_base64(file)
+    except ValueError as cause:
+        raise BadImage("The base64 of this picture is damaged.") from cause
+
+
+def parse_pixels(numbers: list[Any]) -> Ink | BadImage:
+    """Return the ink of 28x28 or 784 numbers, unless they are blank. Raises BadImage."""
+    levels = to_numbers(numbers)
+    if levels.size != SIDE_PX * SIDE_PX:
+        raise BadImage(f"The list has {levels.size} numbers: send 28x28 pixels, or 784.")
+    return check_ink(to_pixels(levels)[0])
 
 
 def find_value(instance: Any) -> Any:  # noqa: ANN401
@@ -160,14 +146,6 @@ def find_value(instance: Any) -> Any:  # noqa: ANN401
     while isinstance(instance, dict):
         instance = next((instance[key] for key in KEYS if key in instance), None)
     return instance
-
-
-def read_numbers(instance: list[Any]) -> Picture | BadImage:
-    """Return the picture of 28x28 or 784 numbers, unless they are blank. Raises BadImage."""
-    numbers = to_numbers(instance)
-    if numbers.size != SIDE_PX * SIDE_PX:
-        raise BadImage(f"The list has {numbers.size} numbers: send 28x28 pixels, or 784.")
-    return take(to_pixels(numbers)[0])
 
 
 def write_response(

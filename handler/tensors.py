@@ -16,7 +16,7 @@ DATATYPES = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
 }
-# The name, datatype and further sides of each output; server/src/digits/server/OpenInference.java tells clients.
+# The name, datatype and further sides of each output. OpenInference.java and openapi.json describe them to clients.
 OUTPUTS: dict[str, tuple[str, list[int]]] = {
     "digit": ("INT64", []),
     "confidence": ("FP32", []),
@@ -38,7 +38,7 @@ def check_count(count: int) -> None:
         raise BadImage(f"The request has {count} pictures: send 1 to {MAX_PICTURES}.", "too_many_pictures")
 
 
-def read_input(message: Json, binary: bytes) -> Pixels | list[Any]:
+def parse_input(message: Json, binary: bytes) -> Pixels | list[Any]:
     """Return the one input of a request: (n, 1, 28, 28) pixels, or n picture files or texts of some.
 
     binary is what follows the JSON. Raises BadImage for an input of another kind.
@@ -148,7 +148,7 @@ def split_bytes(binary: bytes) -> list[bytes]:
     return parts
 
 
-def choose_outputs(message: Json) -> dict[str, bool]:
+def select_outputs(message: Json) -> dict[str, bool]:
     """Return the names of the outputs that a request wants, and whether each as bytes. Raises BadImage."""
     parameters = message.get("parameters")
     everything = isinstance(parameters, dict) and parameters.get("binary_data_output") is True

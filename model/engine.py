@@ -12,7 +12,7 @@ from model.graphs import make_digit_graph, make_ink_graph
 from model.ink import InkEngine
 from model.ink_input import VIEW_PX
 from model.record import check_record
-from model.weights import INK_WEIGHTS, WEIGHTS, read_weights
+from model.weights import INK_WEIGHTS, WEIGHTS, load_weights
 
 # Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
@@ -23,10 +23,10 @@ Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 
 
 class Engine(NamedTuple):
-    """What the nets say: of (n, 1, 28, 28) uint8 pixels, (n, 10) probabilities; for see_ink see model.ink.InkEngine."""
+    """Both nets as functions: DigitNet from (n, 1, 28, 28) uint8 pixels to (n, 10) probabilities, and InkNet."""
 
-    read: Callable[[Pixels], NDArray[np.float32]]
-    see_ink: InkEngine
+    classify: Callable[[Pixels], NDArray[np.float32]]
+    segment: InkEngine
 
 
 def name_precision(core: openvino.Core) -> str:
@@ -63,15 +63,15 @@ def build_engine(threads: int = 1) -> Engine:
 
     check_record(WEIGHTS)
     check_record(INK_WEIGHTS)
-    read = compile_graph(make_digit_graph(read_weights(WEIGHTS)))
-    return in_batches(read, compile_graph(make_ink_graph(read_weights(INK_WEIGHTS))))
+    classify = compile_graph(make_digit_graph(load_weights(WEIGHTS)))
+    return in_batches(classify, compile_graph(make_ink_graph(load_weights(INK_WEIGHTS))))
 
 
-def in_batches(read: Run, see: Run) -> Engine:
+def in_batches(classify: Run, segment: Run) -> Engine:
     """Return the engine of two functions that run the nets on batches: DigitNet with softmax, InkNet with sigmoid."""
-    read_any = in_sizes(SIZES, read, np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8))
-    see_any = in_sizes(INK_SIZES, see, np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32))
-    return Engine(read_any, lambda planes: see_any(planes)[:, 0])
+    classify_any = in_sizes(SIZES, classify, np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8))
+    segment_any = in_sizes(INK_SIZES, segment, np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32))
+    return Engine(classify_any, lambda planes: segment_any(planes)[:, 0])
 
 
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:

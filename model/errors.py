@@ -1,41 +1,37 @@
 """Why a picture is refused, in sentences for the person who sent it."""
 
-# Formats that may hold what no program here can decode.
-VARIED_FORMATS = ("TIFF", "HEIF", "AVIF", "JPEG2000")
-# The reason for refusing a picture that is not the fault of who sent it.
-NO_MEMORY = "no_memory"
+from typing import Literal
+
+# By these words metrics count refused pictures.
+Reason = Literal[
+    "malformed_request",
+    "not_a_picture",
+    "damaged",
+    "too_small",
+    "too_many_megapixels",
+    "too_many_pictures",
+    "blank",
+    "no_memory",
+]
+SENTENCES: dict[Reason, str] = {
+    "blank": "The picture is blank: no ink stands out from its background.",
+    "damaged": "The picture is damaged or cut off: send the whole file.",
+    "no_memory": "The service has too little memory at the moment: try again in a few seconds.",
+}
 
 
 class BadImage(Exception):
-    """A picture is refused; the text is a sentence for the person who sent it.
+    """A picture is refused; the text is a sentence for the person who sent it. With "no_memory" it may be good."""
 
-    The reason is one of the few words by which metrics count such pictures; with NO_MEMORY the picture may be good.
-    """
-
-    def __init__(self, sentence: str, reason: str = "malformed_request") -> None:
+    def __init__(self, sentence: str, reason: Reason = "malformed_request") -> None:
         super().__init__(sentence)
         self.reason = reason
 
-
-def blank() -> BadImage:
-    """Return the refusal of a picture without ink."""
-    return BadImage("The picture is blank: no ink stands out from its background.", "blank")
-
-
-def undecodable(name: str | None, cause: Exception) -> BadImage:
-    """Return the refusal of a picture of a format for what its decoder raised."""
-    # libheif also raises it for files that claim too much.
-    return no_memory() if isinstance(cause, MemoryError) and name != "HEIF" else damaged(name)
+    def without_traceback(self) -> "BadImage":
+        """Return a copy to keep: the traceback of a raised error keeps all variables on its way, such as the upload."""
+        return BadImage(str(self), self.reason)
 
 
-def no_memory() -> BadImage:
-    """Return the refusal of a picture that would need more memory than the system gives."""
-    return BadImage("The service has too little memory at the moment: try again in a few seconds.", NO_MEMORY)
-
-
-def damaged(name: str | None) -> BadImage:
-    """Return the refusal of a picture of a format that cannot be decoded."""
-    if name in VARIED_FORMATS:
-        sentence = f"The {name} file is damaged, or of a rare kind: save the picture as a PNG or JPEG file."
-        return BadImage(sentence, "damaged")
-    return BadImage("The picture is damaged or cut off: send the whole file.", "damaged")
+def refusal(reason: Reason) -> BadImage:
+    """Return the refusal for a reason that has one sentence."""
+    return BadImage(SENTENCES[reason], reason)

@@ -1,95 +1,110 @@
-"""Tells from the first bytes of a file which format it has: one of the pictures that are read, or what else it is."""
+"""The formats of picture files, each recognised by its first bytes."""
 
 import base64
 import functools
 import importlib
 import re
-import sys
+from contextlib import suppress
+from typing import NamedTuple
 
 from PIL.ImageFile import ImageFile
 
-# The endings of the names of pictures that are read, in lower case, by the names of their formats.
-SUFFIXES_OF = {
-    "PNG": (".png", ".apng"),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "HEIF": (".heic", ".heif", ".hif", ".heics", ".heifs"),
-    "WEBP": (".webp",),
-    "AVIF": (".avif",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
-}
-SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
-ADVICE = "send a PNG, JPEG, HEIC, WebP, AVIF, TIFF, GIF, BMP or JPEG 2000 file"
+from model.errors import BadImage, refusal
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-SIGNATURES = (
-    (PNG, "PNG"),
-    (JPEG, "JPEG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
+
+class Format(NamedTuple):
+    """A format that is read."""
+
+    # For Pillow, and for people.
+    name: str
+    title: str
+    # The endings of file names, in lower case, between spaces.
+    suffixes: str
+    # A regular expression for the first bytes.
+    signature: bytes
+    # The module with the class that reads it. Pillow's own way of finding that imports all modules, which takes 40 ms.
+    module: str
+    # What that module needs, which it hides that it could not load.
+    library: str = "PIL._imaging"
+    # Whether there are rare kinds that the library does not decode.
+    is_varied: bool = False
+
+
+class UnreadKind(NamedTuple):
+    """A kind of file that is not read."""
+
+    signature: bytes
+    # What it is, and what to send instead.
+    advice: str
+    suffix: str = ""
+
+
+# Files of both may have the brand mif1.
+AVIF_SIGNATURE = rb"....ftyp(?:....)*avi[fs]"
+HEIF_SIGNATURE = rb"(?!%b)....ftyp(?:....)*(?:hei[cmsx]|hev[cx]|m[is]f1)" % AVIF_SIGNATURE
+# Many files begin with BM; the size of its second header is one of these.
+BMP_SIGNATURE = rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"
+JPEG2000_SIGNATURE = rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"
+FORMATS = (
+    Format("PNG", "PNG", ".png .apng", rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin"),
+    Format("JPEG", "JPEG", ".jpg .jpeg .jpe .jfif .mpo", rb"\xff\xd8\xff", "PIL.JpegImagePlugin"),
+    Format(
+        "HEIF", "HEIC", ".heic .heif .hif .heics .heifs", HEIF_SIGNATURE, "pillow_heif", "_pillow_heif", is_varied=True
+    ),
+    Format("WEBP", "WebP", ".webp", rb"RIFF....WEBP", "PIL.WebPImagePlugin", "PIL._webp"),
+    Format("AVIF", "AVIF", ".avif", AVIF_SIGNATURE, "PIL.AvifImagePlugin", "PIL._avif", is_varied=True),
+    Format("TIFF", "TIFF", ".tif .tiff", rb"II[*+]\0|MM\0[*+]", "PIL.TiffImagePlugin", is_varied=True),
+    Format("GIF", "GIF", ".gif", rb"GIF8[79]a", "PIL.GifImagePlugin"),
+    Format("BMP", "BMP", ".bmp .dib", BMP_SIGNATURE, "PIL.BmpImagePlugin"),
+    Format("JPEG2000", "JPEG 2000", ".jp2 .j2k .jpf .jpx", JPEG2000_SIGNATURE, "PIL.Jpeg2KImagePlugin", is_varied=True),
 )
-AVIF_BRANDS = {b"avif", b"avis"}
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+UNREAD_KINDS = (
+    UnreadKind(rb"%PDF", "a PDF file: send the page as a picture, such as a screenshot", ".pdf"),
+    UnreadKind(rb"PK\x03\x04", "a ZIP archive or an Office document: send the pictures in it, one at a time"),
+    UnreadKind(rb"8BPS", "a Photoshop file: export it as a PNG or JPEG file", ".psd"),
+    UnreadKind(rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL file: export it as a PNG or JPEG file", ".jxl"),
+    UnreadKind(rb"\0\0\x01\0", "an icon file: export it as a PNG file", ".ico"),
+    UnreadKind(rb"....ftyp", "a video or a recording, not a picture: send a photo"),
+    UnreadKind(rb"(?i)\s*<(?:!doctype )?html", "a web page, not a picture: send the picture that it shows"),
+    UnreadKind(rb"(?i).*<svg", "an SVG file: export it as a PNG file", ".svg"),
+)
+SUFFIXES = tuple(suffix for each in FORMATS for suffix in each.suffixes.split())
+# Of pictures that are answered with advice; some have no signature.
+OTHER_SUFFIXES = (".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+UNREAD_SUFFIXES = tuple(kind.suffix for kind in UNREAD_KINDS if kind.suffix) + OTHER_SUFFIXES
+*TITLES, LAST_TITLE = (each.title for each in FORMATS)
+ADVICE = f"send a {', '.join(TITLES)} or {LAST_TITLE} file"
+
+SIGNATURES = tuple((re.compile(each.signature, re.DOTALL), each) for each in FORMATS)
 # A PNG or JPEG is also found after spare bytes, such as a line break, a form's headers or a camera's own header.
 SPARE_BYTES = 1024
-
-UNREAD_SIGNATURES = (
-    (b"%PDF", "a PDF file", "send the page as a picture, such as a screenshot"),
-    (b"PK\x03\x04", "a ZIP archive or an Office document", "send the pictures in it, one at a time"),
-    (b"8BPS", "a Photoshop file", "export it as a PNG or JPEG file"),
-    (b"\xff\x0a", "a JPEG XL file", "export it as a PNG or JPEG file"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL file", "export it as a PNG or JPEG file"),
-    (b"\0\0\x01\0", "an icon file", "export it as a PNG file"),
-)
 # A picture as base64, in either alphabet, or as a data URL; no picture file begins like that.
 TEXT = re.compile(rb"\s*(?:data:image/[\w.+-]+;base64,)?[\w+/\s-]{40,}={0,2}\s*", re.ASCII)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STANDARD_ALPHABET = str.maketrans("-_", "+/")
-# Where the class is that reads a format. Pillow's own way of finding it imports them all, which takes 40 ms.
-READERS = {
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "HEIF": ("pillow_heif", "HeifImageFile"),
-    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
-    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
-    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
-    "JPEG2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-}
 
 
-def recognise(upload: bytes) -> tuple[str, int]:
-    """Return the name of the format of a picture file and the byte where it starts, or ("", 0)."""
-    for signature, name in SIGNATURES:
-        if upload.startswith(signature):
-            return name, 0
-    if upload.startswith(b"RIFF") and upload[8:12] == b"WEBP":
-        return "WEBP", 0
-    if upload.startswith(b"BM") and int.from_bytes(upload[14:18], "little") in BMP_HEADER_SIZES:
-        return "BMP", 0
-    if upload[4:8] == b"ftyp":
-        brands = read_brands(upload)
-        return ("AVIF" if brands & AVIF_BRANDS else "HEIF" if brands & HEIF_BRANDS else ""), 0
-    if any(upload.startswith(signature) for signature, *_ in UNREAD_SIGNATURES):
-        return "", 0
-    starts = [(upload.find(signature, 0, SPARE_BYTES), name) for signature, name in ((PNG, "PNG"), (JPEG, "JPEG"))]
-    start, name = min((each for each in starts if each[0] > 0), default=(0, ""))
-    return name, start
-
-
-def read_brands(upload: bytes) -> set[bytes]:
-    """Return the four-letter names of the formats with which an ISO media file says that it complies."""
-    end = min(int.from_bytes(upload[:4], "big"), SPARE_BYTES)
-    return {upload[8:12]} | {upload[place : place + 4] for place in range(16, end, 4)}
+def identify(upload: bytes) -> tuple[Format, bytes]:
+    """Return the format and the bytes of the picture file in an upload, which may be base64. Raises BadImage."""
+    upload = upload.removeprefix(BYTE_ORDER_MARK)
+    if TEXT.fullmatch(upload):
+        with suppress(ValueError):
+            upload = decode_base64(upload.decode())
+    head = upload[:SPARE_BYTES]
+    if head[4:8] == b"ftyp":
+        # The box that names the brands ends here.
+        head = head[: max(12, int.from_bytes(head[:4], "big"))]
+    for signature, each in SIGNATURES:
+        if signature.match(head):
+            return each, upload
+    for kind in UNREAD_KINDS:
+        if re.match(kind.signature, head, re.DOTALL):
+            raise BadImage(f"This is {kind.advice}.", "not_a_picture")
+    starts = [(found.start(), each) for signature, each in SIGNATURES[:2] if (found := signature.search(head))]
+    if starts:
+        start, each = min(starts)
+        return each, upload[start:]
+    raise BadImage(describe(head), "not_a_picture")
 
 
 def decode_base64(text: str) -> bytes:
@@ -100,26 +115,9 @@ def decode_base64(text: str) -> bytes:
     return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
 
 
-def unpack_text(upload: bytes) -> bytes:
-    """Return the file that an upload holds as base64 text, or nothing if it is not such a text."""
-    try:
-        return decode_base64(upload.decode()) if TEXT.fullmatch(upload) else b""
-    except ValueError:
-        return b""
-
-
-def describe_unread(upload: bytes) -> str:
-    """Return a sentence that says what a file is that recognise does not know, and what to send instead."""
-    for signature, what, advice in UNREAD_SIGNATURES:
-        if upload.startswith(signature):
-            return f"This is {what}: {advice}."
-    if upload[4:8] == b"ftyp":
-        return "This is a video or a recording, not a picture: send a photo."
-    head = upload[:SPARE_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "This is a web page, not a picture: send the picture that it shows."
-    if b"<svg" in head:
-        return "This is an SVG file: export it as a PNG file."
+def describe(head: bytes) -> str:
+    """Return a sentence that says what a file seems to be by its first bytes, and what to send instead."""
+    head = head.lstrip().lower()
     if head.startswith((b"data:image/", b"ivborw0kggo", b"/9j/")):
         return "The base64 of this picture is damaged."
     if not is_text(head):
@@ -129,25 +127,21 @@ def describe_unread(upload: bytes) -> str:
 
 
 def is_text(head: bytes) -> bool:
-    """Tell whether the first bytes of a file are text: no control characters, and valid UTF-8 but for a cut end."""
+    """Return whether the first bytes of a file are UTF-8 without control characters; its last one may be cut."""
     if any(byte < 32 and byte not in b"\t\n\f\r\x1b" for byte in head):
         return False
     return len(head.decode("utf-8", "ignore").encode()) > len(head) - 4
 
 
 @functools.cache
-def find_reader(name: str) -> type[ImageFile]:
-    """Return the class that reads a format, imported when the first such file comes. Raises MemoryError.
+def load_reader(file_format: Format) -> type[ImageFile]:
+    """Return the class that reads a format, imported when the first such file comes.
 
-    A library that could not be loaded is tried again with the next such file.
+    Raises BadImage if there is no memory for it; the next such file tries again.
     """
-    module, reader = READERS[name]
     try:
-        loaded = importlib.import_module(module)
-    except ImportError as cause:
-        raise MemoryError from cause
-    if not getattr(loaded, "SUPPORTED", True):
-        # Pillow hides that the library behind this module could not be loaded.
-        del sys.modules[module]
-        raise MemoryError
-    return getattr(loaded, reader)
+        importlib.import_module(file_format.library)
+        module = importlib.import_module(file_format.module)
+    except (ImportError, MemoryError) as cause:
+        raise refusal("no_memory") from cause
+    return next(each for each in vars(module).values() if getattr(each, "format", "") == file_format.name)

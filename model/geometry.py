@@ -49,8 +49,8 @@ def centre_of_mass(ink: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float,
     return rows @ np.arange(len(rows)) / rows.sum(), columns @ np.arange(len(columns)) / columns.sum()
 
 
-def ready(pixels: NDArray[np.uint8]) -> Ink:
-    """Return (28, 28) uint8 pixels that the net reads as they are."""
+def make_ink(pixels: NDArray[np.uint8]) -> Ink:
+    """Return (28, 28) uint8 pixels as ink that the net reads unchanged."""
     return Ink(pixels[None], pixels, (0, 0, SIDE_PX, SIDE_PX))
 
 

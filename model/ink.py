@@ -35,14 +35,14 @@ def find_ink(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
     """Return the digit's ink in each of n pictures, (h, w) uint8 grey levels; None where the net sees none."""
     if not greys:
         return []
-    found = look(greys, engine)
+    found = segment(greys, engine)
     small = [
         (number, *around(ink.box, greys[number].shape))
         for number, ink in enumerate(found)
         if ink and longer(ink.box) < LOOK_AGAIN_SHARE * max(greys[number].shape)
     ]
     if small:
-        nearer = look([greys[number][rows, columns] for number, rows, columns in small], engine)
+        nearer = segment([greys[number][rows, columns] for number, rows, columns in small], engine)
         for (number, rows, columns), ink in zip(small, nearer, strict=True):
             if ink:
                 left, top, right, bottom = ink.box
@@ -51,17 +51,17 @@ def find_ink(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
     return found
 
 
-def look(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
-    """Return the ink that the net sees in each of n pictures at one look."""
+def segment(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
+    """Return the ink that the net finds in each of n pictures, as a whole."""
     inks: list[Ink | None] = []
     for first in range(0, len(greys), AT_ONCE):
         part = greys[first : first + AT_ONCE]
         masks = engine(np.stack([make_planes(grey) for grey in part]))
-        inks += [choose(mask, grey.shape) for mask, grey in zip(masks, part, strict=True)]
+        inks += [select(mask, grey.shape) for mask, grey in zip(masks, part, strict=True)]
     return inks
 
 
-def choose(mask: Mask, shape: tuple[int, ...]) -> Ink | None:
+def select(mask: Mask, shape: tuple[int, ...]) -> Ink | None:
     """Return the ink in a (80, 80) mask of a picture of a shape (h, w), cropped; None if there is none."""
     rows, columns = mask_shape(shape)
     mask = mask[:rows, :columns]

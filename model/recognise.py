@@ -1,4 +1,4 @@
-"""Reading pictures with both nets: InkNet finds the digit's ink, DigitNet tells which digit it is."""
+"""Recognises digits with both nets: InkNet finds the ink in each picture, DigitNet classifies it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,30 +8,50 @@ from numpy.typing import NDArray
 
 from model.decode import Picture
 from model.engine import Engine
-from model.errors import BadImage, blank
+from model.errors import BadImage, refusal
 from model.geometry import Ink
 from model.ink import find_ink
 
+# A picture's probabilities differ beyond these decimals with the pictures that it is recognised together with.
+DECIMALS = 6
+
 
 class Reading(NamedTuple):
-    """The probability (10,) float32 of each digit in a picture, and the ink that it was read from."""
+    """The probability (10,) float64 of each digit in a picture, and the ink that shows it, its box in upload pixels."""
 
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
     ink: Ink
     # Whether that is the picture as it is stored, not turned as its file says.
     is_as_stored: bool = False
 
+    @property
+    def digit(self) -> int:
+        """The most probable digit."""
+        return int(self.probabilities.argmax())
 
-def read(pictures: Sequence[Picture | BadImage], engine: Engine) -> list[Reading | BadImage]:
+    @property
+    def confidence(self) -> float:
+        """The probability of the digit."""
+        return float(self.probabilities.max())
+
+
+def recognise(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Reading | BadImage]:
     """Return the reading of each of n pictures, or why it is refused: BadImage as given, or as it is blank."""
-    inks = find(pictures, engine)
-    good = [ink.pixels for ink in inks if isinstance(ink, Ink)]
-    probabilities = iter(engine.read(np.stack(good)) if good else ())
+    inks = find_inks(pictures, engine)
+    pixels = [ink.pixels for ink in inks if isinstance(ink, Ink)]
+    probabilities = iter(engine.classify(np.stack(pixels)).astype(np.float64).round(DECIMALS) if pixels else ())
     return [Reading(next(probabilities), ink) if isinstance(ink, Ink) else ink for ink in inks]
 
 
-def find(pictures: Sequence[Picture | BadImage], engine: Engine) -> list[Ink | BadImage]:
+def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Ink | BadImage]:
     """Return the ink in each of n pictures, or why it is refused."""
-    greys = [each.grey for each in pictures if isinstance(each, Picture) and each.grey is not None]
-    found = iter(find_ink(greys, engine.see_ink))
-    return [each if isinstance(each, BadImage) else each.ink or next(found) or blank() for each in pictures]
+    found = iter(find_ink([each.grey for each in pictures if isinstance(each, Picture)], engine.segment))
+    return [scale(next(found), each.scale) if isinstance(each, Picture) else each for each in pictures]
+
+
+def scale(ink: Ink | None, factor: float) -> Ink | BadImage:
+    """Return ink with its box in pixels of the upload, of which the box of one grey level has this many."""
+    if ink is None:
+        return refusal("blank")
+    left, top, right, bottom = ink.box
+    return ink._replace(box=(left * factor, top * factor, right * factor, bottom * factor))

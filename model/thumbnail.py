@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from model.geometry import CENTRE_PX, SIDE_PX, Ink, centre_of_mass, cut_out, extent, ready
+from model.geometry import CENTRE_PX, SIDE_PX, Ink, centre_of_mass, cut_out, extent, is_mnist, make_ink
 
 # Up to this side a picture is a thumbnail: just a digit on an even background.
 THUMBNAIL_PX = 40
@@ -18,7 +18,16 @@ SPECK_SHARE = 0.03
 LEAST_LIKE_PX, MOST_OFF_PX = 17, 3.0
 
 
-def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
+def keep_mnist(grey: NDArray[np.uint8]) -> Ink | None:
+    """Return grey levels that have MNIST's size and geometry as their own ink, bright on dark; None for any others."""
+    if grey.shape == (SIDE_PX, SIDE_PX):
+        for pixels in (grey, 255 - grey):
+            if is_mnist(pixels):
+                return make_ink(pixels)
+    return None
+
+
+def separate_ink(grey: NDArray[np.uint8]) -> Ink | None:
     """Return the ink in (h, w) uint8 grey levels of at most THUMBNAIL_PX a side, or None if none stands out."""
     levels = two_levels(grey)
     if levels is None:
@@ -27,7 +36,7 @@ def read_thumbnail(grey: NDArray[np.uint8]) -> Ink | None:
     solid = contrast > full * INK_SHARE
     if grey.shape == (SIDE_PX, SIDE_PX) and (not is_clean(contrast, full, solid) or is_like_mnist(contrast, solid)):
         # Noise, haze and lines cannot be cleaned here, but the net was trained to read through them.
-        return ready(grey if grey.mean() >= np.median(grey) else 255 - grey)
+        return make_ink(grey if grey.mean() >= np.median(grey) else 255 - grey)
     marks, count = cc3d.connected_components(solid, connectivity=8, return_N=True)
     weights = np.bincount(marks[solid], contrast[solid], count + 1)
     chosen = (weights > SPECK_SHARE * weights.sum())[marks]

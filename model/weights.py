@@ -15,7 +15,7 @@ WEIGHTS, INK_WEIGHTS = (Path(__file__).with_name(name) for name in ("digit_net.p
 Weights = dict[str, NDArray[np.float32]]
 
 
-def read_weights(file: Path) -> Weights:
+def load_weights(file: Path) -> Weights:
     """Return the float32 tensors of a state dict by their names. Raises RuntimeError if the file is damaged."""
     try:
         with zipfile.ZipFile(file) as parts:

@@ -14,9 +14,11 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from model.record import check_record, compute_hash
+from model.weights import INK_WEIGHTS, WEIGHTS
 from operate.config import ROOT, OperatorError, read_config
 
-WEIGHTS, INK_WEIGHTS = ROOT / "model" / "digit_net.pt", ROOT / "model" / "ink_net.pt"
+# What TorchServe wants outside the packages, at the archive's root.
+AT_ROOT = ("digit_net.py", "digit_handler.py", "model-config.yaml")
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
@@ -49,7 +51,8 @@ def build(model_store: Path, model: str) -> Path:
             # The archiver empties a folder named after the model in the temporary directory: give it its own.
             export, packages = Path(scratch) / "export", Path(scratch) / "packages"
             export.mkdir()
-            copy_packages(packages)
+            for room in ("model", "handler"):
+                shutil.copytree(ROOT / room, packages / room, ignore=shutil.ignore_patterns("__pycache__", *AT_ROOT))
             subprocess.run(
                 [*command, "--extra-files", packages, "--export-path", export],
                 cwd=ROOT,
@@ -66,16 +69,6 @@ def build(model_store: Path, model: str) -> Path:
     except OSError as cause:
         raise ArchiveError(f"{archive} cannot be written: {cause.strerror or cause}.") from cause
     return archive
-
-
-def copy_packages(folder: Path) -> None:
-    """Copy model/ and handler/ into a folder, but for the net and the handler, which TorchServe wants at the root."""
-    at_root = ("digit_net.py", "digit_handler.py")
-    for room, kinds in (("model", (".py", ".pt", ".json")), ("handler", (".py",))):
-        (folder / room).mkdir(parents=True)
-        for path in (ROOT / room).iterdir():
-            if path.suffix in kinds and path.name not in at_root:
-                shutil.copy(path, folder / room)
 
 
 def read_checkout_version() -> Version:

@@ -13,14 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from model.formats import SUFFIXES
+from model.formats import SUFFIXES, UNREAD_SUFFIXES
 from operate.client import Client, ServiceError, retry_while_busy
 from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table
 from operate.tables import SUFFIXES as TABLE_SUFFIXES
-
-# Suffixes of pictures that the service refuses with advice on how to convert them.
-UNREAD_SUFFIXES = (".svg", ".pdf", ".jxl", ".psd", ".ico", ".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 # Requests in flight, and the most that one holds. A larger file is sent alone.
 REQUESTS = 6

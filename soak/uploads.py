@@ -11,7 +11,7 @@ import pillow_heif
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.formats import SUFFIXES_OF
+from model.formats import FORMATS
 from operate.examples import list_examples
 
 # Mutated files are small, so that many can be sent.
@@ -49,7 +49,7 @@ def make_files() -> dict[str, bytes]:
     heic = io.BytesIO()
     pillow_heif.from_pillow(picture).save(heic)
     files["HEIF"] = heic.getvalue()
-    missing = SUFFIXES_OF.keys() - {name.partition(",")[0] for name in files}
+    missing = {each.name for each in FORMATS} - {name.partition(",")[0] for name in files}
     if missing:
         raise ValueError(f"no file of {missing}")
     return files

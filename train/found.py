@@ -14,7 +14,7 @@ from tqdm import tqdm
 from model.engine import build_engine
 from model.geometry import Box
 from model.ink import find_ink
-from model.thumbnail import read_thumbnail
+from model.thumbnail import separate_ink
 from train.hands import Hand
 from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
 
@@ -25,11 +25,11 @@ LEAST_OVERLAP = 0.7
 
 def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
     """Return what InkNet finds on random pages: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
-    see_ink = build_engine().see_ink
+    segment = build_engine().segment
     pages = DataLoader(RandomPages(hands, count, seed), BATCH, num_workers=workers, collate_fn=list)
     pixels, digits = [], []
     for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):
-        for page, ink in zip(batch, find_ink([page.grey for page in batch], see_ink), strict=True):
+        for page, ink in zip(batch, find_ink([page.grey for page in batch], segment), strict=True):
             if ink and is_used(page, ink.box):
                 pixels.append(ink.pixels)
                 digits.append(page.digit)
@@ -64,7 +64,7 @@ def find_in_thumbnails(hands: list[Hand], count: int, seed: int) -> tuple[Tensor
     for number in tqdm(range(count), "thumbnails", unit="picture", leave=False, disable=None):
         chance = np.random.default_rng((seed, number, 1))
         hand = pick(hands, chance)
-        ink = read_thumbnail(make_thumbnail(hand, chance))
+        ink = separate_ink(make_thumbnail(hand, chance))
         if ink:
             pixels.append(ink.pixels)
             digits.append(hand.digit)

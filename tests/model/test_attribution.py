@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.attribution import STEPS, attribute
 from model.digit_net import DigitNet
-from model.weights import WEIGHTS, read_weights
+from model.weights import WEIGHTS, load_weights
 
 
 def test_the_attribution_is_that_of_torch(shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor]) -> None:
@@ -17,7 +17,7 @@ def test_the_attribution_is_that_of_torch(shipped_net: DigitNet, mnist_test: tup
         logits = shipped_net(path)
         (gradient,) = torch.autograd.grad((logits[:, digit] - logits.mean(1)).sum(), path)
         exact = (gradient.mean(0) * pixels)[0].numpy()
-        found = attribute(read_weights(WEIGHTS), pixels.numpy(), digit)
+        found = attribute(load_weights(WEIGHTS), pixels.numpy(), digit)
         assert found.dtype == np.float32
         assert np.abs(exact).max() > 0.1
         # In one step of 32, the other of two nearly equal maxima may be taken, and a unit near 0 may count or not.

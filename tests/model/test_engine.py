@@ -28,7 +28,7 @@ def test_every_mnist_picture_is_read_as_by_the_net(
     shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor], engine: Engine
 ) -> None:
     exact = read_exactly(shipped_net, mnist_test[0])
-    probabilities = engine.read(mnist_test[0].numpy())
+    probabilities = engine.classify(mnist_test[0].numpy())
     assert probabilities.dtype == np.float32
     assert np.count_nonzero(probabilities.argmax(1) != exact.argmax(1)) <= 1
     assert np.abs(probabilities - exact).max() < TOLERANCE
@@ -39,7 +39,7 @@ def test_any_number_of_pictures_is_read(
     count: int, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor], engine: Engine
 ) -> None:
     pixels = mnist_test[0][:count]
-    probabilities = engine.read(pixels.numpy())
+    probabilities = engine.classify(pixels.numpy())
     assert probabilities.shape == (count, 10)
     assert np.allclose(probabilities, read_exactly(shipped_net, pixels), atol=TOLERANCE)
 

@@ -36,7 +36,7 @@ def pages(hands: list[Hand]) -> list[Page]:
 
 def find(engine: Engine, *greys: NDArray[np.uint8]) -> list[Ink | None]:
     """Return the ink found in pictures."""
-    return find_ink(greys, engine.see_ink)
+    return find_ink(greys, engine.segment)
 
 
 def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], engine: Engine) -> None:
@@ -118,7 +118,7 @@ def test_the_engine_sees_what_the_net_sees(pages: list[Page], engine: Engine) ->
     planes = np.stack([make_planes(page.grey) for page in pages[:20]])
     with torch.inference_mode():
         exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
-    quick = engine.see_ink(planes)
+    quick = engine.segment(planes)
     assert quick.shape == (20, MASK_PX, MASK_PX)
     assert quick.dtype == np.float32
     # Where bfloat16 is used, at the edge of strokes.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.weights import INK_WEIGHTS, WEIGHTS, read_weights
+from model.weights import INK_WEIGHTS, WEIGHTS, load_weights
 
 
 def test_weights_are_read_as_by_torch(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_weights_are_read_as_by_torch(tmp_path: Path) -> None:
     torch.save({"part": whole[3:15].view(3, 4), "turned": whole.view(4, 6).t(), "one": torch.tensor(2.0)}, views)
     for file in (WEIGHTS, INK_WEIGHTS, views):
         exact = torch.load(file, weights_only=True)
-        found = read_weights(file)
+        found = load_weights(file)
         assert list(found) == list(exact)
         assert all(np.array_equal(found[name], exact[name].numpy()) for name in exact)
         assert all(tensor.dtype == np.float32 and tensor.flags.c_contiguous for tensor in found.values())
@@ -40,7 +40,7 @@ def test_anything_else_is_refused(content: Any, reason: str, tmp_path: Path) -> 
     else:
         torch.save(content, file)
     with pytest.raises(RuntimeError, match=f"^weights.pt cannot be read as weights: .*{reason}"):
-        read_weights(file)
+        load_weights(file)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -49,4 +49,4 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     for damaged in (whole[: len(whole) // 2], whole[:200_000] + bytes(1000) + whole[201_000:]):
         file.write_bytes(damaged)
         with pytest.raises(RuntimeError, match="cannot be read as weights"):
-            read_weights(file)
+            load_weights(file)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from hypothesis import strategies as st
 
-from model.formats import SUFFIXES_OF, recognise
+from model.formats import FORMATS, identify
 from operate.config import ROOT
 from soak.faults import Faults
 from soak.hostile import draw, judge_probe
@@ -171,7 +171,7 @@ def test_an_answer_too_many_is_smuggled() -> None:
 
 def test_a_seed_draws_the_same_again_in_every_format() -> None:
     files = make_files()
-    assert {recognise(file)[0] for file in files.values()} == SUFFIXES_OF.keys()
+    assert {identify(file)[0] for file in files.values()} == set(FORMATS)
     first = draw(mutated(files), 50, 1)
     assert first == draw(mutated(files), 50, 1) != draw(mutated(files), 50, 2)
     assert draw(st.integers(), 5, 3) == draw(st.integers(), 5, 3)
@@ -179,7 +179,7 @@ def test_a_seed_draws_the_same_again_in_every_format() -> None:
 
 def test_there_is_a_small_file_that_grows_in_every_format() -> None:
     made = {name: make() for name, make in make_bombs().items() if "25 megapixels" not in name and "MB" not in name}
-    assert {recognise(file)[0] for file in made.values()} == SUFFIXES_OF.keys()
+    assert {identify(file)[0] for file in made.values()} == set(FORMATS)
     assert max(map(len, made.values())) < 2_000_000
 
 

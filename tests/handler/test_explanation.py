@@ -1,0 +1,137 @@
+"""An explanation shows the pixels, what each adds to the digit's logit, and where the ink is in the upload."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ts.service import Service
+
+from evaluate.pictures import png
+from model.decode import decode
+from model.digit_net import DigitNet
+from model.engine import Engine
+from model.recognise import Reading, recognise
+from tests.handler.worker import GOOD, ask
+from tests.services import EXAMPLES
+
+EXPLAIN = {"explain": "True"}
+
+
+def read(engine: Engine, upload: bytes) -> Reading:
+    """Return what both nets read in an upload."""
+    (reading,) = recognise([decode(upload)], engine)
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, engine: Engine) -> None:
+    for digit, path in EXAMPLES.items():
+        ((status, answer),) = ask(loaded, {"body": path.read_bytes()}, headers=EXPLAIN)
+        assert status == 200
+        assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency", "box"]
+        assert answer["digit"] == digit
+        pixels, attribution = np.array(answer["pixels"]), np.array(answer["saliency"])
+        assert np.array_equal(pixels, read(engine, path.read_bytes()).ink.pixels[0])
+        assert attribution.shape == (28, 28)
+        assert not attribution[pixels == 0].any()
+
+
+# A bar 10 to 20 % of the width from the left, 30 to 80 % of the height from the top.
+PLACE = np.array([0.1, 0.3, 0.2, 0.8])
+
+
+@pytest.mark.parametrize(("width", "height"), [(28, 28), (30, 36), (90, 60), (300, 400), (400, 399), (2400, 1801)])
+@pytest.mark.parametrize("ink", [0, 255])
+def test_the_box_is_where_the_digit_is_in_the_upload(width: int, height: int, ink: int, loaded: Service) -> None:
+    page = np.full((height, width), 255 - ink, np.uint8)
+    left, top, right, bottom = np.rint(PLACE * (width, height, width, height)).astype(int)
+    page[top:bottom, left:right] = ink
+    ((status, answer),) = ask(loaded, {"body": png(page)}, headers=EXPLAIN)
+    assert status == 200
+    # InkNet sees a picture in a square of 160 pixels, and its ink in one of 80.
+    assert answer["box"] == pytest.approx([left, top, right, bottom], abs=max(1, 2.5 * max(width, height) / 80))
+
+
+def test_the_box_is_that_of_the_picture_as_it_is_shown(loaded: Service) -> None:
+    page = np.full((300, 400), 255, np.uint8)
+    page[90:240, 40:80] = 0
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    file = io.BytesIO()
+    # A camera held upright stores the picture lying on its left side.
+    Image.fromarray(np.rot90(page)).save(file, "JPEG", exif=turned)
+    ((_, answer),) = ask(loaded, {"body": file.getvalue()}, headers=EXPLAIN)
+    assert answer["box"] == pytest.approx([40, 90, 80, 240], abs=12)
+
+
+def turned(method: Image.Transpose | None, orientation: int) -> bytes:
+    """Return a shipped 7, its pixels turned, with EXIF's note that it is to be turned."""
+    picture = Image.open(EXAMPLES[7])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    (picture.transpose(method) if method is not None else picture).save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+def test_a_file_that_lies_about_how_it_is_turned_is_read_as_it_is_stored(loaded: Service) -> None:
+    ((_, true),) = ask(loaded, {"body": turned(Image.Transpose.ROTATE_90, 6)})
+    assert (true["digit"], true["certain"], "as_stored" in true) == (7, True, False)
+    for orientation in (2, 3, 6, 8):
+        ((_, lie),) = ask(loaded, {"body": turned(None, orientation)})
+        assert (lie["digit"], lie["certain"], lie["as_stored"]) == (7, True, True), orientation
+
+
+def test_the_mask_is_the_ink_in_the_box(loaded: Service) -> None:
+    page = np.full((400, 300), 255, np.uint8)
+    page[100:300, 100:140] = 0
+    page[260:300, 100:220] = 0
+    for wanted in (b"true", "true"):
+        ((_, answer),) = ask(loaded, {"body": png(page), "mask": wanted}, headers=EXPLAIN)
+        left, top, right, bottom = answer["box"]
+        mask = Image.open(io.BytesIO(base64.b64decode(answer["mask"])))
+        assert (mask.format, mask.mode) == ("PNG", "L")
+        levels = np.asarray(mask.resize((right - left, bottom - top)))
+        true = page[top:bottom, left:right] == 0
+        assert ((levels > 127) == true).mean() > 0.9
+
+
+def test_the_mask_is_sent_only_with_an_explanation_and_on_demand(loaded: Service) -> None:
+    for row, headers in (({"mask": b"true"}, None), ({"mask": b"no"}, EXPLAIN), ({}, EXPLAIN)):
+        ((status, answer),) = ask(loaded, {"body": GOOD} | row, headers=headers)
+        assert status == 200
+        assert "mask" not in answer
+
+
+def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(
+    loaded: Service, engine: Engine, shipped_net: DigitNet
+) -> None:
+    pixels = torch.from_numpy(read(engine, GOOD).ink.pixels)
+    with torch.inference_mode():
+        with_ink, without = shipped_net(torch.stack([pixels, torch.zeros_like(pixels)]))
+    added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)
+
+
+def test_ink_that_counts_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
+    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
+    pixels, attribution = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
+    lost = []
+    for order in (np.argsort(-attribution, axis=None), np.argsort(attribution, axis=None)):
+        rest = pixels.copy().reshape(-1)
+        rest[order[: np.count_nonzero(pixels) // 2]] = 0
+        with torch.inference_mode():
+            whole, half = shipped_net(torch.from_numpy(np.stack([pixels, rest.reshape(28, 28)]))[:, None])
+        lost.append(((whole[3] - whole.mean()) - (half[3] - half.mean())).item())
+    assert lost[0] > 2 * max(lost[1], 0)
+    assert lost[0] > 1
+
+
+def test_a_picture_that_cannot_be_explained_gets_its_own_400(loaded: Service) -> None:
+    answers = ask(loaded, {"body": b"no picture"}, {"body": GOOD}, headers=EXPLAIN)
+    assert [status for status, _ in answers] == [400, 200]
+    assert "saliency" not in ask(loaded, {"body": GOOD}, headers={"explain": "False"})[0][1]
