@@ -1,5 +1,6 @@
 """What the tests share: the real service, the gateway, MNIST's test pictures and the shipped net."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,3 +66,11 @@ def gateway(service: Service) -> Iterator[Gateway]:
     """The gateway in front of the one service."""
     with run_gateway(service.config.inference) as running:
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each capability that this machine lacks, from reasons such as "needs nginx (Debian: ...)"."""
+    skipped = terminalreporter.getreports("skipped")
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: needs ") for report in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped: {count} {'test needs' if count == 1 else 'tests need'} {reason}")

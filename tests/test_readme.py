@@ -53,7 +53,7 @@ def round_numbers(text: str) -> str:
 @pytest.mark.parametrize(("command", "expected"), STEPS, ids=[command for command, _ in STEPS])
 def test_a_command_prints_what_is_shown(command: str, expected: str, service: Service) -> None:
     if command.startswith("curl") and not shutil.which("curl"):
-        pytest.skip("needs curl")
+        pytest.skip("needs curl (Debian: apt install curl)")
     if command == "scripts/serve":
         printed = service.output
     else:

@@ -1,14 +1,16 @@
 """Behind the gateway, services die, hang, leave, come, and are cut off, and no request is lost or answered wrongly."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import requests
 import yaml
 
 from operate.config import ROOT, read_config
-from tests.load import load
+from tests.load import PAUSE_S, load
 from tests.services import EXAMPLES, Service, poll, run_gateway, start, stop, write_config
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -28,8 +30,10 @@ KUBERNETES = ROOT / "docker" / "kubernetes"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 # What a client meets on a connection that is closed as it sends.
 CLOSED = ("lost: RemoteDisconnected", "lost: ConnectionResetError", "lost: BrokenPipeError")
-# By then the gateway has asked one that failed again: fail_timeout.
-RETRIED_S = 3
+PODMAN = "needs podman with the images of scripts/image and scripts/image host (Debian: apt install podman)"
+NAMESPACES = "needs network namespaces (root; Debian: apt install iproute2)"
+# fail_timeout in GATEWAY_SERVERS.
+LEFT_OUT = timedelta(seconds=2)
 # As docker/kubernetes sets it, but shorter, as all waiting here.
 SETTINGS = {"GATEWAY_TIMEOUT": "3s", "GATEWAY_TRUST": "set_real_ip_from 127.0.0.0/8;"}
 
@@ -84,6 +88,30 @@ def leave(service: Service) -> None:
     assert service.process.wait(60) == 0
 
 
+def count_asked(metrics: str) -> float:
+    """Return how many requests for digits a service has answered, by its metrics at http://host:port."""
+    text = requests.get(f"{metrics}/metrics", timeout=10).text
+    return sum(map(float, re.findall(r'^digit_requests_total\{endpoint="predictions".*\} (.*)$', text, re.MULTILINE)))
+
+
+def wait_until_asked(metrics: str) -> None:
+    """Return when the gateway sends requests to a service."""
+    before = count_asked(metrics)
+    poll(lambda: count_asked(metrics) > before)
+
+
+def wait_until_tried_again(read_log: Callable[[], str]) -> None:
+    """Return when the gateway has waited in vain for a service, left it out for a while, and waited once more."""
+    before = read_log().count("\n")
+
+    def is_tried_again() -> bool:
+        lines = [line for line in read_log().splitlines()[before:] if '"upstream_status": "504' in line]
+        times = [datetime.fromisoformat(json.loads(line)["time"]) for line in lines]
+        return bool(times) and times[-1] - times[0] >= LEFT_OUT
+
+    poll(is_tried_again, 60)
+
+
 def test_nothing_is_lost_while_services_die_hang_leave_and_come(
     start_service: Callable[[], Service], tmp_path: Path
 ) -> None:
@@ -92,7 +120,7 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
     addresses = [first.config.inference, second.config.inference, read_config(third_config).inference]
     with ExitStack() as stack:
         gateway = stack.enter_context(run_gateway(*addresses, settings=SETTINGS))
-        fleet = Phases(stack.enter_context(load(gateway.address + "/predictions/mnist", CLIENTS)))
+        fleet = Phases(stack.enter_context(load(gateway.address + "/predictions/mnist", CLIENTS, pause_s=PAUSE_S)))
         with fleet.phase("two services, a third that is not there"):
             pass
         with fleet.phase("one killed"):
@@ -100,29 +128,31 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
             first.process.wait()
         with fleet.phase("started again"):
             first = start_again(first, "--shutdown-delay", "1")
-            time.sleep(RETRIED_S)
-        with fleet.phase("one frozen, and thawed after 8 s"):
+            wait_until_asked(first.config.metrics)
+        with fleet.phase("one frozen, and thawed"):
             signal_all(second, signal.SIGSTOP)
-            time.sleep(8)
+            wait_until_tried_again((gateway.folder / "printed").read_text)
             signal_all(second, signal.SIGCONT)
+            wait_until_asked(second.config.metrics)
         with fleet.phase("replaced one after the other"):
             leave(second)
             second = start_again(second, "--shutdown-delay", "1")
             # As minReadySeconds: sooner, there would be nobody whom the gateway asks.
-            time.sleep(RETRIED_S)
+            wait_until_asked(second.config.metrics)
             leave(first)
             first = start_again(first, "--shutdown-delay", "1")
+            wait_until_asked(first.config.metrics)
         with fleet.phase("one more"):
-            time.sleep(RETRIED_S)
             third = start(tmp_path, third_config, "--shutdown-delay", "1")
-            time.sleep(RETRIED_S)
+            wait_until_asked(third.config.metrics)
         with fleet.phase("two fewer"):
             leave(first)
             leave(third)
         # Debian's nginx is too old for GATEWAY_KEEPALIVE: see the Deployments below, where none is lost.
         with fleet.phase("the gateway's configuration loaded again", allowed=CLOSED):
+            workers = psutil.Process(gateway.process.pid).children()
             gateway.process.send_signal(signal.SIGHUP)
-            time.sleep(1)
+            poll(lambda: not any(worker.is_running() for worker in workers))
         # With a second gateway, whoever balances over both would have sent these there.
         with fleet.phase("the gateway restarted", allowed=("refused", *CLOSED)):
             gateway.stop()
@@ -131,20 +161,24 @@ def test_nothing_is_lost_while_services_die_hang_leave_and_come(
 
 
 def run_ip(*command: str) -> None:
-    """Run ip, and skip the test where it may not do that."""
-    done = subprocess.run(["ip", *command], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"needs network namespaces (root, Debian: apt install iproute2): {done.stderr.strip()}")
+    """Run ip."""
+    subprocess.run(["ip", *command], check=True, capture_output=True)
 
 
 @contextmanager
 def host(number: int) -> Iterator[str]:
     """A network namespace that is reached at the address it gives, over the link fleetN, while the context lasts."""
     name, address = f"fleet{number}", f"198.18.{number}"
+    if not shutil.which("ip"):
+        pytest.skip(NAMESPACES)
+    # One that an aborted run left.
     subprocess.run(["ip", "netns", "del", name], capture_output=True)
-    run_ip("netns", "add", name)
     try:
-        run_ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        try:
+            run_ip("netns", "add", name)
+            run_ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        except subprocess.CalledProcessError:
+            pytest.skip(NAMESPACES)
         run_ip("addr", "add", f"{address}.1/24", "dev", name)
         run_ip("link", "set", name, "up")
         for command in ("link set lo up", f"addr add {address}.2/24 dev eth0", "link set eth0 up"):
@@ -154,33 +188,34 @@ def host(number: int) -> Iterator[str]:
         subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-@pytest.mark.skipif(not shutil.which("ip") or os.geteuid() != 0, reason="needs root and ip (Debian: iproute2)")
 def test_nothing_is_lost_while_one_of_two_hosts_is_cut_off(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        services = []
+        services, inference, metrics = [], [], []
         for number in (1, 2):
             address = stack.enter_context(host(number))
             folder = tmp_path / address
             folder.mkdir()
-            config = write_config(folder)
-            text = config.read_text()
-            config.write_text(text.replace("inference_address=http://127.0.0.1", f"inference_address=http://{address}"))
-            services.append(start(folder, config, within=("ip", "netns", "exec", f"fleet{number}")))
-        gateway = stack.enter_context(run_gateway(*(each.config.inference for each in services), settings=SETTINGS))
-        fleet = Phases(stack.enter_context(load(gateway.address + "/predictions/mnist", CLIENTS)))
+            shipped = write_config(folder, ROOT / "docker" / "config.properties")
+            services.append(start(folder, shipped, within=("ip", "netns", "exec", f"fleet{number}")))
+            config = services[-1].config
+            inference.append(config.inference.replace("//0.0.0.0", f"//{address}"))
+            metrics.append(config.metrics.replace("//0.0.0.0", f"//{address}"))
+        gateway = stack.enter_context(run_gateway(*inference, settings=SETTINGS))
+        read_log = (gateway.folder / "printed").read_text
+        fleet = Phases(stack.enter_context(load(gateway.address + "/predictions/mnist", CLIENTS, pause_s=PAUSE_S)))
         with fleet.phase("two hosts"):
-            pass
-        with fleet.phase("one cut off for 12 s"):
+            wait_until_asked(metrics[0])
+        with fleet.phase("one cut off"):
             run_ip("-n", "fleet1", "link", "set", "eth0", "down")
-            time.sleep(12)
+            wait_until_tried_again(read_log)
             run_ip("-n", "fleet1", "link", "set", "eth0", "up")
+            wait_until_asked(metrics[0])
         with fleet.phase("the other cut off, once the first is asked again"):
-            time.sleep(12)
             run_ip("-n", "fleet2", "link", "set", "eth0", "down")
-            assert requests.post(services[0].predictions, data=SEVEN, timeout=10).json()["digit"] == 7
-            time.sleep(5)
+            assert requests.post(f"{inference[0]}/predictions/mnist", data=SEVEN, timeout=10).json()["digit"] == 7
+            wait_until_tried_again(read_log)
             run_ip("-n", "fleet2", "link", "set", "eth0", "up")
-            time.sleep(12)
+            wait_until_asked(metrics[1])
         for each in services:
             stop(each)
 
@@ -241,6 +276,16 @@ class Cluster:
         except requests.RequestException:
             return False
 
+    def wait_until_asked(self, *pods: str) -> None:
+        """Return when the gateway sends requests to the services of pods."""
+        self.wait(*pods)
+        for pod in pods:
+            wait_until_asked(f"http://{self.address(pod)}:8082")
+
+    def list_processes(self, container: str) -> list[str]:
+        """Return the ids of the processes of a container, the first of which started the others."""
+        return self.podman("top", container, "hpid").split()[1:]
+
     def remove(self, pod: str) -> None:
         """End a pod as Kubernetes does: podman alone would take its network away first."""
         self.podman("stop", "--time", "60", f"{pod}-service")
@@ -251,12 +296,11 @@ class Cluster:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of the images that scripts/image built; its pods are removed at the end."""
     if not shutil.which("podman"):
-        pytest.skip("needs podman, and the images that scripts/image builds with it")
+        pytest.skip(PODMAN)
     for image in ("service", "gateway"):
         command = ["podman", "run", "--rm", "--entrypoint", "true", f"localhost/digits-{image}:{VERSION}"]
-        tried = subprocess.run(command, capture_output=True, text=True)
-        if tried.returncode:
-            pytest.skip(f"needs images of scripts/image and a podman that runs them: {tried.stderr.strip()[-200:]}")
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip(PODMAN)
     made = Cluster(tmp_path)
     made.podman("network", "create", made.network)
     yield made
@@ -272,7 +316,7 @@ def test_nothing_is_lost_in_the_deployments_of_kubernetes(cluster: Cluster) -> N
     cluster.play("gateway", "gateway", 1, GATEWAY_TRUST="set_real_ip_from 10.0.0.0/8;")
     cluster.wait("gateway-pod-0")
     url = f"http://{cluster.address('gateway-pod-0')}:8080/predictions/mnist"
-    with load(url, CLIENTS) as counts:
+    with load(url, CLIENTS, pause_s=PAUSE_S) as counts:
         fleet = Phases(counts)
         with fleet.phase("two pods"):
             pass
@@ -281,27 +325,26 @@ def test_nothing_is_lost_in_the_deployments_of_kubernetes(cluster: Cluster) -> N
             os.kill(pid, signal.SIGKILL)
             poll(lambda: not cluster.is_ready("old-pod-0"))
             cluster.wait("old-pod-0")
-        with fleet.phase("one frozen, and thawed after 15 s"):
+        with fleet.phase("one frozen, and thawed"):
             cluster.podman("pause", "old-pod-1-service")
-            time.sleep(15)
+            wait_until_tried_again(lambda: cluster.podman("logs", "gateway-pod-0-gateway") + "\n")
             cluster.podman("unpause", "old-pod-1-service")
         with fleet.phase("both replaced by new ones"):
             cluster.play("service", "new", 2)
-            cluster.wait("new-pod-0", "new-pod-1")
-            # minReadySeconds.
-            time.sleep(10)
+            # As minReadySeconds.
+            cluster.wait_until_asked("new-pod-0", "new-pod-1")
             cluster.remove("old-pod-0")
             cluster.remove("old-pod-1")
         with fleet.phase("one fewer"):
             cluster.remove("new-pod-1")
         with fleet.phase("two more"):
             cluster.play("service", "more", 2)
-            cluster.wait("more-pod-0", "more-pod-1")
-            time.sleep(10)
+            cluster.wait_until_asked("more-pod-0", "more-pod-1")
         with fleet.phase("two fewer"):
             cluster.remove("more-pod-0")
             cluster.remove("more-pod-1")
         with fleet.phase("the gateway's configuration loaded again, 5 times"):
             for _ in range(5):
+                workers = cluster.list_processes("gateway-pod-0-gateway")[1:]
                 cluster.podman("kill", "--signal", "HUP", "gateway-pod-0-gateway")
-                time.sleep(1)
+                poll(lambda old=set(workers): not old & set(cluster.list_processes("gateway-pod-0-gateway")))  # type: ignore[misc]

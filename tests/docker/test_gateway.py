@@ -2,77 +2,27 @@
 
 import base64
 import json
-import resource
 import shutil
-import socket
 import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psutil
 import pytest
 import requests
 import yaml
 
-from operate.client import Client, ServiceError
 from operate.config import ROOT
 from operate.gateway import Gateway
-from soak.faults import frozen
-from tests.services import EXAMPLES, Service, free_port, poll, run_gateway, start, stop, write_config
+from tests.docker.ask import PREDICTIONS, ask, connect, read
+from tests.services import EXAMPLES, Service, free_port, poll, run_gateway
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
-PREDICTIONS = "/predictions/mnist"
 V1 = json.dumps({"instances": [{"b64": base64.b64encode(SEVEN).decode()}]}).encode()
 PIXELS = {"name": "pixels", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
 V2 = json.dumps({"inputs": [PIXELS]}).encode()
 ROUTES: dict[str, dict[str, Any]] = json.loads((ROOT / "server/src/digits/server/openapi.json").read_text())["paths"]
-
-
-@dataclass
-class Answer:
-    """A response; headers have lower-case names."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def error(self) -> str:
-        """The sentence of an error."""
-        assert self.headers["content-type"] == "application/json"
-        sentence = json.loads(self.body)["error"]
-        assert sentence.endswith(".")
-        return sentence
-
-
-def ask(gateway: Gateway, request: str, *headers: str, body: bytes = b"", client: str = "127.0.0.1") -> Answer:
-    """Send "METHOD path" just as it is, with headers as lines, from an address of this machine."""
-    with connect(gateway, client) as connection:
-        lines = [f"{request} HTTP/1.1", "Host: digits", "Connection: close", f"Content-Length: {len(body)}", *headers]
-        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-        return read(connection, request.split()[0])
-
-
-def connect(gateway: Gateway, client: str = "127.0.0.1") -> socket.socket:
-    """Return a connection to the gateway from an address of this machine."""
-    address = urlsplit(gateway.address)
-    return socket.create_connection((address.hostname, address.port), 60, (client, 0))
-
-
-def read(connection: socket.socket, method: str) -> Answer:
-    """Read one answer from a connection."""
-    response = HTTPResponse(connection, method=method)
-    response.begin()
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, response.read())
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
@@ -111,24 +61,6 @@ def test_the_services_error_for_a_bad_picture_passes(gateway: Gateway) -> None:
     assert answer.status == 400
     assert answer.error.startswith("This is text, not a picture: send a PNG, JPEG, HEIC,")
     assert ask(gateway, "POST /predictions/nothing", body=SEVEN).status == 404
-
-
-@pytest.mark.parametrize("client", ["one piece", "pieces of unknown number"])
-def test_the_limit_is_that_of_the_service(client: str, gateway: Gateway, service: Service) -> None:
-    limit = service.config.max_request_bytes
-
-    def send(size: int) -> Answer:
-        if client == "one piece":
-            return ask(gateway, f"POST {PREDICTIONS}", body=bytes(size))
-        pieces = (bytes(size // 2), bytes(size - size // 2))
-        response = requests.post(gateway.address + PREDICTIONS, data=iter(pieces), timeout=60)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, response.content)
-
-    assert send(limit).error.startswith("This is not a picture")
-    refused = send(limit + 1)
-    assert refused.status == 413
-    assert refused.error == f"The request is too large: send at most {limit} bytes."
 
 
 def test_a_ready_service_reads_a_digit(gateway: Gateway) -> None:
@@ -270,104 +202,6 @@ def test_large_text_is_compressed(request_line: str, kind: str, small: bool, gat
     assert len(packed.body) <= len(plain.body) * (1 if small else 0.6)
 
 
-def test_a_client_over_its_rate_waits_and_others_do_not(gateway: Gateway) -> None:
-    answers = (ask(gateway, "GET /icon.svg", client="127.0.0.2") for _ in range(10_000))
-    refused = next(answer for answer in answers if answer.status != 200)
-    assert refused.status == 429
-    assert refused.headers["retry-after"] == "1"
-    assert refused.error == "Too many requests: try again in a second."
-    assert ask(gateway, "GET /icon.svg", client="127.0.0.3").status == 200
-    poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.2").status == 200)
-
-
-def test_our_client_takes_its_rate_limit_for_a_busy_service(gateway: Gateway, service: Service) -> None:
-    class Adapter(requests.adapters.HTTPAdapter):
-        def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
-            super().init_poolmanager(*sizes, **options, source_address=("127.0.0.6", 0))
-
-    client = Client(service.config, gateway.address)
-    client.session.mount("http://", Adapter())
-
-    def is_rate_limited() -> bool:
-        while ask(gateway, "GET /icon.svg", client="127.0.0.6").status != 429:
-            pass
-        try:
-            client.predict(SEVEN)
-        except ServiceError as error:
-            return error.is_busy and not error.is_client_error
-        return False
-
-    poll(is_rate_limited)
-
-
-def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: Path) -> None:
-    # Each is large enough for a request of its own, which the gateway refuses while it is being sent.
-    for number in range(40):
-        (tmp_path / f"{number}.png").write_bytes(EXAMPLES[5].read_bytes() + bytes(1_900_000))
-    printed, refusal = (
-        gateway.folder / "printed",
-        '"path": "/predictions/mnist", "protocol": "HTTP/1.1", "status": 429,',
-    )
-    before = printed.read_text().count(refusal)
-    command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path, "--url", gateway.address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bulk:
-        while printed.read_text().count(refusal) == before:
-            assert bulk.poll() is None, "it ended before the gateway refused it"
-            while ask(gateway, "GET /icon.svg").status != 429:
-                pass
-        digits = [line.split(": ")[1][0] for line in bulk.communicate(timeout=120)[0].splitlines()]
-    assert (bulk.returncode, digits) == (0, ["5"] * 40)
-
-
-def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
-    head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: digits\r\nContent-Length: 9\r\n\r\n".encode()
-    with ExitStack() as stack:
-        for _ in range(64):
-            client = stack.enter_context(connect(gateway, "127.0.0.4"))
-            client.sendall(head)
-        poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 429)
-        assert ask(gateway, "GET /icon.svg", client="127.0.0.5").status == 200
-    poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 200)
-
-
-def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
-    """More requests at once than may wait in the service, from many clients."""
-    request = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    try:
-        with ExitStack() as stack:
-            clients = [stack.enter_context(connect(gateway, f"127.0.1.{number // 50 + 1}")) for number in range(1500)]
-            for client in clients:
-                client.sendall(request)
-            answers = [read(client, "POST") for client in clients]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    answered = [answer for answer in answers if answer.status == 200]
-    refused = [answer for answer in answers if answer.status == 429]
-    assert 0 < len(refused) < 500
-    for answer in refused:
-        assert answer.headers["retry-after"] == "1"
-        assert answer.error == "Too many requests: try again in a second."
-    assert all(b'"digit":7' in answer.body for answer in answered)
-    # A slow machine is too slow for those that wait longest.
-    assert {answer.status for answer in answers} <= {200, 429, 504}
-    assert len(answered) > 0
-
-
-@pytest.mark.slow
-def test_slow_clients_are_cut_off(gateway: Gateway) -> None:
-    begun = time.monotonic()
-    with ExitStack() as stack:
-        clients = [stack.enter_context(connect(gateway)) for _ in range(2)]
-        clients[0].sendall(b"GET / HTTP/1.1\r\nHost: dig")
-        clients[1].sendall(f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n12".encode())
-        for client in clients:
-            with suppress(ConnectionResetError):
-                assert not client.recv(1000).startswith(b"HTTP/1.1 200")
-    assert 5 < time.monotonic() - begun < 20
-
-
 def test_the_log_has_a_line_per_request_and_no_query(gateway: Gateway) -> None:
     def lines() -> list[str]:
         return [line for line in (gateway.folder / "printed").read_text().splitlines() if line.startswith("{")]
@@ -382,64 +216,7 @@ def test_the_log_has_a_line_per_request_and_no_query(gateway: Gateway) -> None:
     assert "secret" not in "".join(lines())
 
 
-@pytest.mark.slow
-def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
-    running = start(tmp_path, write_config(tmp_path, ROOT / "docker" / "config.properties"))
-    with run_gateway(running.config.inference) as gateway:
-
-        def status(wanted: int) -> Answer:
-            answer = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
-            assert ask(gateway, "GET /ready").status == answer.status == wanted
-            return answer
-
-        assert not [name for name in status(200).headers if name.startswith("access-control")]
-
-        workers = running.config.management + "/models/mnist?synchronous=true"
-        requests.put(workers + "&min_worker=0&max_worker=0", timeout=60)
-        assert status(503).error == "The service is not ready: try again in a few seconds."
-        requests.put(workers + "&min_worker=1&max_worker=1", timeout=60)
-        status(200)
-
-        stop(running)
-        gone = status(503)
-        assert gone.headers["retry-after"] == "5"
-        assert gone.error == "The service is not ready: try again in a few seconds."
-        assert requests.get(gateway.address, timeout=30).ok
-
-        again = start(tmp_path, running.config.path)
-        status(200)
-        stop(again)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("timeout_s", "answers_after_s"), [(3, 6), (15, 15)])
-def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(
-    timeout_s: int, answers_after_s: int, service: Service
-) -> None:
-    (java,) = psutil.Process(service.process.pid).children()
-    with run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": f"{timeout_s}s"}) as gateway:
-        with frozen(java):
-            begun = time.monotonic()
-            late = ask(gateway, f"POST {PREDICTIONS}", body=SEVEN)
-            assert answers_after_s <= time.monotonic() - begun < answers_after_s + 2
-        assert (late.status, late.headers["retry-after"]) == (504, "5")
-        assert late.error == "The service is too slow: try again in a few seconds."
-
-
-@pytest.mark.slow
-def test_a_request_is_answered_at_the_second_try(service: Service) -> None:
-    (java,) = psutil.Process(service.process.pid).children()
-    with (
-        run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "3s"}) as gateway,
-        ThreadPoolExecutor(1) as client,
-    ):
-        with frozen(java):
-            answer = client.submit(ask, gateway, f"POST {PREDICTIONS}", body=SEVEN)
-            time.sleep(4)
-        assert answer.result().status == 200
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl (Debian: apt install openssl)")
 def test_tls_is_switched_on(service: Service, tmp_path: Path) -> None:
     folder, port = tmp_path / "certificates", free_port()
     folder.mkdir()

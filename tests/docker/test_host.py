@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -25,13 +24,13 @@ from PIL import Image
 from bench.gateway import NOBODY
 from operate.config import ROOT
 from operate.gateway import find_nginx
+from tests.docker.ask import PREDICTIONS, ask
 from tests.load import load
 from tests.services import EXAMPLES, START_TIMEOUT_S, free_port, poll
 
 IMAGE = "digits-host:latest"
 HOSTS = ROOT / "docker" / "hosts"
 SEVEN = EXAMPLES[7].read_bytes()
-PREDICTIONS = "/predictions/mnist"
 # What a client meets on a connection that nginx closes before it has read a request.
 CLOSED = ("RemoteDisconnected", "ConnectionResetError", "BrokenPipeError")
 # Between SIGTERM and SIGKILL.
@@ -126,25 +125,11 @@ def photo() -> bytes:
         return file.getvalue()
 
 
-def post(address: str, client: str, forwarded: str = "") -> requests.Response:
-    """POST a 7 from an address of this machine."""
-
-    class Adapter(requests.adapters.HTTPAdapter):
-        def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
-            super().init_poolmanager(*sizes, **options, source_address=(client, 0))
-
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount("http://", Adapter())
-        headers = {"X-Forwarded-For": forwarded} if forwarded else {}
-        return session.post(address + PREDICTIONS, SEVEN, headers=headers, timeout=60)
-
-
 @pytest.mark.server
 def test_one_port_has_the_page_and_reads_digits(host: Host) -> None:
     assert "<!doctype html>" in requests.get(host.address, timeout=30).text
     assert requests.get(host.address + "/config.json", timeout=30).json()["inference"] == ""
-    assert post(host.address, "127.0.0.1").json()["digit"] == 7
+    assert b'"digit":7' in ask(host, f"POST {PREDICTIONS}", body=SEVEN).body
     assert requests.get(host.address + "/models", timeout=30).status_code == 404
 
 
@@ -173,7 +158,8 @@ def test_everything_else_listens_on_loopback(host: Host) -> None:
 )
 def test_only_trusted_proxies_say_who_the_client_is(sender: str, forwarded: str, client: str, host: Host) -> None:
     before = len(host.read_log())
-    assert post(host.address, sender, forwarded).ok
+    headers = [f"X-Forwarded-For: {forwarded}"] if forwarded else []
+    assert ask(host, f"POST {PREDICTIONS}", *headers, body=SEVEN, client=sender).status == 200
     poll(lambda: len(host.read_log()) > before)
     assert host.read_log()[-1]["client"] == client
 
@@ -200,7 +186,7 @@ def test_large_uploads_are_limited_together(host: Host) -> None:
         for _ in range(16):
             begin(8_000_000)
         poll(is_refused)
-        assert post(host.address, "127.0.0.1").ok
+        assert ask(host, f"POST {PREDICTIONS}", body=SEVEN).status == 200
 
 
 @pytest.mark.server
@@ -262,27 +248,14 @@ class Container:
 def run_container() -> Iterator[Container]:
     """Run the image as a strict host does: any user, 512 MB, one core, nothing to write to but /tmp."""
     if not shutil.which("podman") or podman("image", "exists", IMAGE).returncode:
-        pytest.skip(f"needs podman and the image {IMAGE} (scripts/image host)")
+        pytest.skip("needs podman with the images of scripts/image and scripts/image host (Debian: apt install podman)")
     name = f"host-{os.getpid()}-{free_port()}"
-    options = [
-        # Podman's own limits are higher than those of some machines.
-        "--ulimit",
-        "nofile=4096:4096",
-        "--ulimit",
-        "nproc=4096:4096",
-        "--memory",
-        "512m",
-        "--memory-swap",
-        "512m",
-        "--cpus",
-        "1",
-        "--user",
-        "12345:12345",
-        "--env",
-        "PORT=9000",
-    ]
-    options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--read-only-tmpfs=false"]
-    options += ["--publish", f"127.0.0.1:{(port := free_port())}:9000", "--tmpfs", "/tmp:exec,size=256m"]  # noqa: S108
+    # Podman's own ulimits are higher than those of some machines.
+    limits = "--ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --memory 512m --memory-swap 512m --cpus 1"
+    rights = "--user 12345:12345 --cap-drop ALL --security-opt no-new-privileges --read-only --read-only-tmpfs=false"
+    port = free_port()
+    ways = f"--env PORT=9000 --publish 127.0.0.1:{port}:9000 --tmpfs /tmp:exec,size=256m"
+    options = f"{limits} {rights} {ways}".split()
     started = podman("run", "--detach", "--name", name, *options, IMAGE)
     try:
         assert started.returncode == 0, started.stderr

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.gateway import read_settings
 from operate.config import CONFIG, ROOT, read_config
 from tests.services import START_TIMEOUT_S, poll, write_config
 
@@ -59,12 +58,6 @@ def test_the_configuration_differs_only_where_a_container_does() -> None:
         "model_store",
     }
     assert there["management_address"].startswith("http://127.0.0.1:")
-
-
-def test_the_gateway_knows_the_model_and_the_limit_of_the_service() -> None:
-    config, gateway = read_config(SHIPPED), read_settings()
-    assert gateway["GATEWAY_MODEL"] == config.model
-    assert gateway["GATEWAY_MAX_REQUEST_BYTES"] == str(config.max_request_bytes)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

@@ -45,7 +45,7 @@ def render(overlay: str) -> list[Object]:
     """Return the objects of an overlay as kubectl applies them."""
     kubectl = shutil.which("kubectl")
     if not kubectl:
-        pytest.skip("needs kubectl")
+        pytest.skip("needs kubectl (https://kubernetes.io/docs/tasks/tools)")
     command = [kubectl, "kustomize", str(KUBERNETES / overlay)]
     return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
@@ -90,13 +90,6 @@ def test_the_autoscaler_asks_for_the_metric_that_the_adapter_offers() -> None:
     (rule,) = adapter["rules"]["custom"]
     (metric,) = autoscaler["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
-
-
-def test_a_misspelt_field_is_not_valid() -> None:
-    wrong = yaml.safe_load(yaml.safe_dump(find(read(KUBERNETES / "base" / "service.yaml"), "Deployment", "service")))
-    wrong["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
-        check(wrong)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -196,16 +189,9 @@ def test_every_pod_has_time_to_answer_what_it_accepted() -> None:
 
 def test_each_bulk_pod_reads_one_share_into_a_table_of_its_own() -> None:
     job = BULK["spec"]
+    assert (job["completionMode"], job["parallelism"]) == ("Indexed", job["completions"])
     (container,) = job["template"]["spec"]["containers"]
-    count = job["completions"]
-    assert (job["completionMode"], job["parallelism"]) == ("Indexed", count)
-    script, _, *options = container["command"]
-    assert f"!{script}" in (ROOT / ".dockerignore").read_text().splitlines()
-    values = dict(zip(options[::2], options[1::2], strict=True))
-    assert values["--shard"] == f"$(JOB_COMPLETION_INDEX)/{count}"
-    assert "$(JOB_COMPLETION_INDEX)" in values["--output"]
-    # With this Kubernetes takes no other.
-    assert job["backoffLimitPerIndex"] > 0
-    assert job["template"]["spec"]["restartPolicy"] == "Never"
-    writable = {mount["name"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-    assert writable == {"answers", "tmp"}
+    assert f"!{container['command'][0]}" in (ROOT / ".dockerignore").read_text().splitlines()
+    command = " ".join(container["command"])
+    assert f"--shard $(JOB_COMPLETION_INDEX)/{job['completions']} " in f"{command} "
+    assert "$(JOB_COMPLETION_INDEX)" in command.partition(" --output ")[2].split()[0]

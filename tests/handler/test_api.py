@@ -52,7 +52,7 @@ CURL = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl (Debian: apt install curl)")
 @pytest.mark.parametrize("way", CURL)
 @pytest.mark.parametrize("digit", [1, 5, 7])
 def test_curl_may_send_a_picture_in_any_way(way: str, digit: int, service: Service) -> None:

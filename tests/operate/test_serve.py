@@ -162,7 +162,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a file system")
+        pytest.skip("needs the right to mount a file system (root)")
     yield folder
     subprocess.run(["umount", folder], check=True)
 

@@ -3,6 +3,7 @@
 import socket
 import stat
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,10 @@ CLIENTS = {
     "another container": "Host: service:PORT",
     "a gateway": "Host: torchserve",
     "the page": "Host: 127.0.0.1:PORT\nOrigin: PAGE",
+    "an address typed in": "Host: localhost:PORT\nSec-Fetch-Site: none",
+    "its own page": "Host: localhost:PORT\nOrigin: http://localhost:PORT\nSec-Fetch-Site: same-origin",
+    "the page of another port": "Host: localhost:PORT\nOrigin: http://localhost",
+    "the same, unnamed": "Host: localhost:PORT\nSec-Fetch-Site: same-site",
     "a web page": f"Host: 127.0.0.1:PORT\nOrigin: {ELSEWHERE}",
     "a file in a browser": "Host: 127.0.0.1:PORT\nOrigin: null",
     "a picture in a web page": "Host: 127.0.0.1:PORT\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: no-cors",
@@ -41,13 +46,13 @@ CLIENTS = {
     "no host": "X-None: 1",
 }
 
-LOCAL = {"curl", "curl, by the name", "curl, shouting", "curl, IPv6"}
+LOCAL = {"curl", "curl, by the name", "curl, shouting", "curl, IPv6", "an address typed in", "its own page"}
 # Of all GETs, none changes anything.
 READERS = LOCAL | {"a link in a web page"}
 NAMED = {"another container", "a gateway", "DNS rebinding"}
 # Malformed everywhere but at the inference port, which does not care.
 MALFORMED = {"two hosts", "no host"}
-PAGES = {"a web page", "a file in a browser", "DNS rebinding, a change"}
+PAGES = {"a web page", "a file in a browser", "DNS rebinding, a change", "its own page", "the page of another port"}
 
 # Port, request line, and who gets an answer; the others get 403, or 400 if MALFORMED.
 DOORS = [
@@ -92,15 +97,11 @@ def ask(address: str, line: str, client: str, page: str = ELSEWHERE, version: st
     headers = CLIENTS[client].replace("PORT", str(port)).replace("PAGE", page).replace("\n", "\r\n")
     body = SEVEN if line.startswith("POST") else b""
     head = f"{line} {version}\r\n{headers}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, connection.makefile("rb") as answer:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(head.encode() + body)
-        status = int(answer.readline().split()[1])
-        length = 0
-        for field in iter(answer.readline, b"\r\n"):
-            name, _, value = field.decode().partition(":")
-            if name.lower() == "content-length":
-                length = int(value)
-        return status, answer.read(length).decode()
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read().decode()
 
 
 @pytest.mark.parametrize(("port", "line", "welcome"), DOORS, ids=[f"{port} {line}" for port, line, _ in DOORS])

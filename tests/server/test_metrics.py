@@ -1,5 +1,6 @@
 """The metrics API counts exactly what was sent."""
 
+import base64
 import io
 import re
 import time
@@ -35,37 +36,52 @@ def read_settled_series(service: Service) -> dict[str, float]:
     return read_series(service)
 
 
+def write_blank(size: tuple[int, int]) -> bytes:
+    """Return a PNG file without ink."""
+    with io.BytesIO() as file:
+        Image.new("L", size, 255).save(file, "PNG")
+        return file.getvalue()
+
+
 @pytest.mark.server
 def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> None:
     before = read_settled_series(service)
-    blank = io.BytesIO()
-    Image.new("L", (100, 100), 255).save(blank, "PNG")
-    uploads = [SEVEN] * 7 + [b"no picture"] * 4 + [blank.getvalue(), SEVEN[: len(SEVEN) // 2]]
-    for upload in uploads:
+    blanks = [write_blank(size) for size in ((100, 100), (2, 2), (5001, 5000))]
+    for upload in [SEVEN] * 7 + [b"no picture"] * 4 + [*blanks, SEVEN[: len(SEVEN) // 2]]:
         requests.post(service.predictions, data=upload, headers=PNG, timeout=30)
     requests.post(service.predictions.replace("predictions", "explanations"), data=SEVEN, headers=PNG, timeout=30)
+    instances = [{"b64": base64.b64encode(SEVEN).decode()}] * 2
+    for name, pictures in (("instances", instances), ("instances", []), ("pictures", [])):
+        requests.post(f"{service.config.inference}/v1/models/mnist:predict", json={name: pictures}, timeout=30)
     requests.post(service.predictions + "s", data=SEVEN, timeout=30)
     requests.post(service.predictions, data=bytes(service.config.max_request_bytes + 1), timeout=30)
     form = {"Content-Type": 'multipart/form-data; boundary="'}
     requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
     expected = {
         'digit_requests_total{endpoint="predictions",code="200"}': 7,
-        'digit_requests_total{endpoint="predictions",code="400"}': 7,
+        'digit_requests_total{endpoint="predictions",code="400"}': 9,
         'digit_requests_total{endpoint="predictions",code="404"}': 1,
         'digit_requests_total{endpoint="predictions",code="413"}': 1,
         'digit_requests_total{endpoint="explanations",code="200"}': 1,
+        'digit_requests_total{endpoint="v1",code="200"}': 1,
+        'digit_requests_total{endpoint="v1",code="400"}': 2,
         'digit_request_ms_count{endpoint="explanations"}': 1,
-        "digit_queue_ms_count": 14,
-        "digit_batch_ms_count": 14,
-        "digit_batch_requests_sum": 14,
-        f'digit_answers_total{{digit="7",certain="true",version="{CURRENT}"}}': 8,
-        f'digit_confidence_total{{band="0.99-1.0",version="{CURRENT}"}}': 8,
+        'digit_request_ms_count{endpoint="v1"}': 3,
+        "digit_queue_ms_count": 19,
+        "digit_batch_ms_count": 19,
+        "digit_batch_requests_sum": 19,
+        f'digit_answers_total{{digit="7",certain="true",version="{CURRENT}"}}': 10,
+        f'digit_confidence_total{{band="0.99-1.0",version="{CURRENT}"}}': 10,
         f'digit_refused_total{{reason="not_a_picture",version="{CURRENT}"}}': 4,
         f'digit_refused_total{{reason="blank",version="{CURRENT}"}}': 1,
+        f'digit_refused_total{{reason="too_small",version="{CURRENT}"}}': 1,
+        f'digit_refused_total{{reason="too_many_megapixels",version="{CURRENT}"}}': 1,
         f'digit_refused_total{{reason="damaged",version="{CURRENT}"}}': 1,
+        f'digit_refused_total{{reason="too_many_pictures",version="{CURRENT}"}}': 1,
+        f'digit_refused_total{{reason="malformed_request",version="{CURRENT}"}}': 1,
         'digit_refused_total{reason="too_large",version=""}': 1,
         'digit_refused_total{reason="malformed_form",version=""}': 1,
-        'Requests4XX{Level="Host"}': 8,
+        'Requests4XX{Level="Host"}': 12,
     }
 
     def have_moved() -> bool:

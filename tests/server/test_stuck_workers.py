@@ -1,6 +1,7 @@
-"""A worker that stops, or works without end, costs its requests seconds and loses none."""
+"""A worker that hangs, dies or works without end costs its requests seconds and loses none."""
 
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,23 @@ import pytest
 import requests
 
 from tests.load import PAUSE_S, load
-from tests.management import manage, remake, status
+from tests.management import manage, remake, status, use_handler
 from tests.services import Service, poll
-from tests.versions import NEXT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 # Three or four seconds until it is ended. Where it was the only one, a second's pause and the start of the next follow.
 LONGEST_S = {2: 7.0, 1: 15.0}
+
+
+@pytest.fixture(scope="module")
+def poisoned(own: Service, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a handler that uploads can make die or never end."""
+    archive = remake(built, tmp_path_factory.mktemp("poisoned"), NEXT, use_handler("poisoned"))
+    assert manage(own, "deploy", archive).returncode == 0
+    yield own
+    assert manage(own, "rollback").returncode == 0
+    assert manage(own, "undeploy", NEXT).returncode == 0
 
 
 def are_ready(service: Service, count: int) -> bool:
@@ -50,30 +60,18 @@ def test_an_idle_worker_is_left_alone(own: Service) -> None:
     for process in idle:
         process.send_signal(signal.SIGSTOP)
     with pytest.raises(AssertionError, match="not so after"):
-        poll(lambda: not all(process.is_running() for process in idle), 6)
+        poll(lambda: not all(process.is_running() for process in idle), 5)
     for process in idle:
         process.send_signal(signal.SIGCONT)
     assert are_ready(own, 2)
 
 
-def work_for_ever(files: dict[str, bytes]) -> None:
-    """Make one upload keep the worker busy without end; a step may take a second."""
-    name, line = "handler/requests.py", b"        upload = extract_upload(row, headers).removeprefix(BYTE_ORDER_MARK)\n"
-    assert line in files[name]
-    files[name] = files[name].replace(line, line + b'        while upload == b"endless":\n            pass\n')
-    assert b"STEP_S = 10.0\n" in files["handler/limit.py"]
-    files["handler/limit.py"] = files["handler/limit.py"].replace(b"STEP_S = 10.0\n", b"STEP_S = 1.0\n")
-
-
-def test_a_request_without_end_fails_alone(own: Service, built: Path, tmp_path: Path) -> None:
-    assert manage(own, "deploy", remake(built, tmp_path, NEXT, work_for_ever)).returncode == 0
-    with load(own.predictions, pause_s=PAUSE_S) as counts:
+@pytest.mark.parametrize("poison", [b"deadly", b"endless"])
+def test_a_request_that_no_worker_survives_fails_alone(poison: bytes, poisoned: Service) -> None:
+    with load(poisoned.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] >= 200)
-        endless = requests.post(own.predictions, data=b"endless", timeout=60)
+        lost = requests.post(poisoned.predictions, data=poison, timeout=60)
         done = counts["right"] + 200
         poll(lambda: counts["right"] >= done)
-    assert endless.status_code == 500
-    assert endless.json() == {"error": "Worker died."}
+    assert (lost.status_code, lost.json()) == (500, {"error": "Worker died."})
     assert set(counts) == {"right"}, counts
-    assert manage(own, "rollback").returncode == 0
-    assert manage(own, "undeploy", NEXT).returncode == 0

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from operate.gateway import Gateway
 from tests.services import EXAMPLES, Service
-from tests.web.test_page import CHROMIUM, FLAGS, pytestmark  # noqa: F401
+from tests.web.pages import both_origins, run_chromium
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 WIDTH, HEIGHT = 1280, 720
 
@@ -35,10 +37,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     flags = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={seen}"]
     # Another name for this machine, which is no secure origin.
     flags += ["--host-resolver-rules=MAP digits.example 127.0.0.1"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+    with run_chromium(*flags) as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -49,15 +49,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(params=["serve", "gateway"])
-def origin(request: pytest.FixtureRequest, service: Service) -> str:
-    """Where the page is."""
-    if request.param == "serve":
-        return service.config.page
-    gateway: Gateway = request.getfixturevalue("gateway")
-    return gateway.address
-
-
+@both_origins
 def test_a_digit_in_the_frame_is_read(page: Page, origin: str) -> None:
     page.goto(origin)
     page.get_by_role("button", name="Camera").click()

@@ -1,19 +1,20 @@
 """The page reads what is drawn and chosen in Firefox and in WebKit, Safari's engine, as well."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import pytest
 import requests
 
 from tests.services import EXAMPLES, Service, free_port, poll
-from tests.web.test_page import DIGITS
+from tests.web.pages import DIGITS
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 WEBKIT_DRIVER = shutil.which("WebKitWebDriver")
@@ -23,22 +24,6 @@ XVFB = shutil.which("xvfb-run")
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
-class Driven(Protocol):
-    """A browser that a test drives."""
-
-    def open(self, address: str) -> None:
-        """Open a page."""
-
-    def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript: a number or a text."""
-
-    def perform(self, actions: list[dict[str, Any]]) -> None:
-        """Move pointers, as WebDriver describes it."""
-
-    def choose(self, picture: Path) -> None:
-        """Choose a picture file."""
-
-
 class Firefox:
     """Firefox, driven by WebDriver BiDi, which it speaks itself."""
 
@@ -46,30 +31,18 @@ class Firefox:
         self.loop = asyncio.new_event_loop()
         self.number = 0
         port = free_port()
-        command = [
-            str(FIREFOX),
-            "--headless",
-            "--no-remote",
-            "--profile",
-            str(folder),
-            f"--remote-debugging-port={port}",
-        ]
+        command = [str(FIREFOX), "--headless", "--no-remote", "--profile", str(folder)]
+        command += [f"--remote-debugging-port={port}"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        poll(lambda: is_listening(f"http://127.0.0.1:{port}/"))
         self.loop.run_until_complete(self.connect(f"ws://127.0.0.1:{port}/session"))
         self.ask("session.new", {"capabilities": {}})
         self.context = self.ask("browsingContext.getTree", {})["contexts"][0]["context"]
 
     async def connect(self, address: str) -> None:
-        """Connect once it listens."""
+        """Connect to it."""
         self.session = aiohttp.ClientSession()
-        for _ in range(300):
-            try:
-                self.socket = await self.session.ws_connect(address, max_msg_size=0)
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.2)
-            else:
-                return
-        raise TimeoutError(address)
+        self.socket = await self.session.ws_connect(address, max_msg_size=0)
 
     def ask(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Run a command and return its result."""
@@ -131,17 +104,10 @@ class WebKit:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         self.address = f"http://127.0.0.1:{port}/session"
-        poll(self.is_listening)
+        poll(lambda: is_listening(f"http://127.0.0.1:{port}/status"))
         options = {"binary": str(MINI_BROWSER), "args": ["--automation"]}
         wanted = {"alwaysMatch": {"browserName": "MiniBrowser", "webkitgtk:browserOptions": options}}
         self.address += "/" + self.ask("", {"capabilities": wanted})["sessionId"]
-
-    def is_listening(self) -> bool:
-        """Return whether the driver answers."""
-        try:
-            return requests.get(self.address.removesuffix("session") + "status", timeout=5).ok
-        except requests.ConnectionError:
-            return False
 
     def ask(self, path: str, parameters: dict[str, Any]) -> Any:
         """Run a command and return its value."""
@@ -173,13 +139,24 @@ class WebKit:
         self.process.wait(60)
 
 
+Driven = Firefox | WebKit
+
+
+def is_listening(address: str) -> bool:
+    """Return whether a browser or its driver answers."""
+    with contextlib.suppress(requests.ConnectionError):
+        requests.get(address, timeout=5)
+        return True
+    return False
+
+
 @pytest.fixture(scope="module", params=["Firefox", "WebKit"])
-def driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox | WebKit]:
+def driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     """One of the browsers."""
     if request.param == "Firefox":
         if not FIREFOX:
             pytest.skip("needs Firefox (Debian: apt install firefox-esr)")
-        browser: Firefox | WebKit = Firefox(tmp_path_factory.mktemp("firefox"))
+        browser: Driven = Firefox(tmp_path_factory.mktemp("firefox"))
     else:
         if not (WEBKIT_DRIVER and MINI_BROWSER and XVFB):
             pytest.skip("needs WebKitGTK's driver (Debian: apt install webkit2gtk-driver xvfb xauth)")

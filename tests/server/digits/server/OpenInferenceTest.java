@@ -70,14 +70,6 @@ public final class OpenInferenceTest {
         }
     }
 
-    @Test
-    public void aMethodThatAPathDoesNotTakeIsA405() {
-        assertEquals("POST, PUT, OPTIONS", ask(HttpMethod.GET, "/predictions/mnist").headers().get("Allow"));
-        assertEquals(405, ask(HttpMethod.POST, "/v2/health/ready").status().code());
-        String other = text(ask(HttpMethod.valueOf("BREW"), "/predictions/mnist"));
-        assertTrue(other, other.startsWith("{\"error\":\"Method BREW is not allowed here: "));
-    }
-
     /** Returns a connection on which every request gets an error of TorchServe, which then closes it. */
     private static EmbeddedChannel failing() {
         return new EmbeddedChannel(new ErrorWriter(), new ChannelInboundHandlerAdapter() {

@@ -1,0 +1,114 @@
+"""The shipped gateway limits how much, how often and how slowly a client may send."""
+
+import resource
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from operate.config import ROOT
+from operate.gateway import Gateway
+from tests.docker.ask import PREDICTIONS, Answer, ask, connect, read
+from tests.services import EXAMPLES, Service, poll
+
+pytestmark = pytest.mark.server
+SEVEN = EXAMPLES[7].read_bytes()
+
+
+@pytest.mark.parametrize("client", ["one piece", "pieces of unknown number"])
+def test_the_limit_is_that_of_the_service(client: str, gateway: Gateway, service: Service) -> None:
+    limit = service.config.max_request_bytes
+
+    def send(size: int) -> Answer:
+        if client == "one piece":
+            return ask(gateway, f"POST {PREDICTIONS}", body=bytes(size))
+        pieces = (bytes(size // 2), bytes(size - size // 2))
+        response = requests.post(gateway.address + PREDICTIONS, data=iter(pieces), timeout=60)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, response.content)
+
+    assert send(limit).error.startswith("This is not a picture")
+    refused = send(limit + 1)
+    assert refused.status == 413
+    assert refused.error == f"The request is too large: send at most {limit} bytes."
+
+
+def test_a_client_over_its_rate_waits_and_others_do_not(gateway: Gateway) -> None:
+    answers = (ask(gateway, "GET /icon.svg", client="127.0.0.2") for _ in range(10_000))
+    refused = next(answer for answer in answers if answer.status != 200)
+    assert refused.status == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.error == "Too many requests: try again in a second."
+    assert ask(gateway, "GET /icon.svg", client="127.0.0.3").status == 200
+    poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.2").status == 200)
+
+
+def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: Path) -> None:
+    # Each is large enough for a request of its own, which the gateway refuses while it is being sent.
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(EXAMPLES[5].read_bytes() + bytes(1_900_000))
+    printed, refusal = (
+        gateway.folder / "printed",
+        '"path": "/predictions/mnist", "protocol": "HTTP/1.1", "status": 429,',
+    )
+    before = printed.read_text().count(refusal)
+    command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path, "--url", gateway.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bulk:
+        while printed.read_text().count(refusal) == before:
+            assert bulk.poll() is None, "it ended before the gateway refused it"
+            while ask(gateway, "GET /icon.svg").status != 429:
+                pass
+        digits = [line.split(": ")[1][0] for line in bulk.communicate(timeout=120)[0].splitlines()]
+    assert (bulk.returncode, digits) == (0, ["5"] * 40)
+
+
+def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
+    head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: digits\r\nContent-Length: 9\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(64):
+            client = stack.enter_context(connect(gateway, "127.0.0.4"))
+            client.sendall(head)
+        poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 429)
+        assert ask(gateway, "GET /icon.svg", client="127.0.0.5").status == 200
+    poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 200)
+
+
+def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
+    """More requests at once than may wait in the service, from many clients."""
+    request = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(connect(gateway, f"127.0.1.{number // 50 + 1}")) for number in range(1500)]
+            for client in clients:
+                client.sendall(request)
+            answers = [read(client, "POST") for client in clients]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    answered = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert 0 < len(refused) < 500
+    for answer in refused:
+        assert answer.headers["retry-after"] == "1"
+        assert answer.error == "Too many requests: try again in a second."
+    assert all(b'"digit":7' in answer.body for answer in answered)
+    # A slow machine is too slow for those that wait longest.
+    assert {answer.status for answer in answers} <= {200, 429, 504}
+    assert len(answered) > 0
+
+
+@pytest.mark.slow
+def test_slow_clients_are_cut_off(gateway: Gateway) -> None:
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(gateway)) for _ in range(2)]
+        clients[0].sendall(b"GET / HTTP/1.1\r\nHost: dig")
+        clients[1].sendall(f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n12".encode())
+        for client in clients:
+            with suppress(ConnectionResetError):
+                assert not client.recv(1000).startswith(b"HTTP/1.1 200")
+    assert 5 < time.monotonic() - begun < 20
