@@ -5,14 +5,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from model.digit_net import DigitNet, load_net
 from model.engine import Engine, build_engine
 from operate.archive import build
 from operate.gateway import Gateway
-from tests.services import Service, run_gateway, start, stop
+from tests.harness.gateway import run_gateway
+from tests.harness.service import Service, start, stop
 from train.mnist import read_test
+
+# --hypothesis-profile=soak takes hours. What a service answers in time is for its tests to say.
+settings.register_profile("short", max_examples=100, deadline=None)
+settings.register_profile("soak", max_examples=100_000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")

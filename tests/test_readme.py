@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operate.config import ROOT, read_config
-from tests.services import Service
+from tests.harness.service import Service
 
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "docs" / "api.md")

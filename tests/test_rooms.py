@@ -18,7 +18,6 @@ ARROWS = {
     "evaluate": {"model", "train.mnist", "train.hands", "train.pages", "operate.client", "operate.config"},
     "operate": {"model"},
     "bench": {"operate", "evaluate"},
-    "soak": {"model", "operate", "evaluate", "bench"},
 }
 # What running a service must not load: it would take memory and time.
 HEAVY = ("torch", "torchvision", "matplotlib", "pyarrow", "openvino")

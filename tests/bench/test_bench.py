@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operate.config import ROOT
-from tests.services import EXAMPLES, Service, free_port
+from tests.harness.service import EXAMPLES, Service, free_port
 
 pytestmark = pytest.mark.slow
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="needs wrk (Debian: apt install wrk)")

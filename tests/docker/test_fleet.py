@@ -20,8 +20,9 @@ import requests
 import yaml
 
 from operate.config import ROOT, read_config
-from tests.load import PAUSE_S, load
-from tests.services import EXAMPLES, Service, poll, run_gateway, start, stop, write_config
+from tests.harness.gateway import run_gateway
+from tests.harness.load import PAUSE_S, load
+from tests.harness.service import EXAMPLES, Service, poll, start, stop, write_config
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 SEVEN = EXAMPLES[7].read_bytes()

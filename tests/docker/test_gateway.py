@@ -14,7 +14,8 @@ import yaml
 from operate.config import ROOT
 from operate.gateway import Gateway
 from tests.docker.ask import PREDICTIONS, ask, connect, read
-from tests.services import EXAMPLES, Service, free_port, poll, run_gateway
+from tests.harness.gateway import run_gateway
+from tests.harness.service import EXAMPLES, Service, free_port, poll
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server

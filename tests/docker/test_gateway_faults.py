@@ -10,9 +10,9 @@ import requests
 
 from operate.config import ROOT
 from operate.gateway import Gateway
-from soak.faults import frozen
 from tests.docker.ask import PREDICTIONS, Answer, ask
-from tests.services import EXAMPLES, Service, poll, run_gateway, start, stop, write_config
+from tests.harness.gateway import run_gateway
+from tests.harness.service import EXAMPLES, Service, frozen, poll, start, stop, write_config
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

@@ -12,7 +12,7 @@ import requests
 from operate.config import ROOT
 from operate.gateway import Gateway
 from tests.docker.ask import PREDICTIONS, Answer, ask, connect, read
-from tests.services import EXAMPLES, Service, poll
+from tests.harness.service import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

@@ -21,12 +21,12 @@ import requests
 import yaml
 from PIL import Image
 
-from bench.gateway import NOBODY
 from operate.config import ROOT
 from operate.gateway import find_nginx
 from tests.docker.ask import PREDICTIONS, ask
-from tests.load import load
-from tests.services import EXAMPLES, START_TIMEOUT_S, free_port, poll
+from tests.harness.gateway import NOBODY
+from tests.harness.load import load
+from tests.harness.service import EXAMPLES, START_TIMEOUT_S, free_port, poll
 
 IMAGE = "digits-host:latest"
 HOSTS = ROOT / "docker" / "hosts"

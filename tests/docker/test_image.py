@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from operate.config import CONFIG, ROOT, read_config
-from tests.services import START_TIMEOUT_S, poll, write_config
+from tests.harness.service import START_TIMEOUT_S, poll, write_config
 
 DOCKER = ROOT / "docker"
 SHIPPED = DOCKER / "config.properties"

@@ -15,7 +15,7 @@ import yaml
 
 from operate.config import ROOT, read_config
 from operate.torchserve import STOP_TIMEOUT_S
-from tests.services import Service
+from tests.harness.service import Service
 
 KUBERNETES = ROOT / "docker" / "kubernetes"
 OVERLAYS = ("small", "production")

@@ -13,11 +13,10 @@ import pytest
 import requests
 import yaml
 
-from bench.load import send_in_turn
-from bench.prometheus import SHIPPED, get, query, run_prometheus
-from bench.traffic import make_bad, make_good
 from operate.config import ROOT
-from tests.services import Service, free_port, poll
+from tests.harness.load import load, make_bad, make_good
+from tests.harness.prometheus import SHIPPED, get, query, run_prometheus
+from tests.harness.service import Service, poll
 from train.mnist import read_test
 
 RULES = [rule for group in yaml.safe_load((SHIPPED / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
@@ -121,7 +120,7 @@ def test_the_dashboard_is_well_formed() -> None:
 def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The http://host:port of a Prometheus that watches the service."""
     target = service.config.metrics.removeprefix("http://")
-    with run_prometheus(target, tmp_path_factory.mktemp("prometheus"), free_port()) as address:
+    with run_prometheus(target, tmp_path_factory.mktemp("prometheus")) as address:
         yield address
 
 
@@ -130,10 +129,8 @@ def busy(prometheus: str, service: Service) -> Iterator[str]:
     """The same, while the service gets requests of every kind, and when the figures of drift are there."""
     pixels = read_test()[0][:500, 0].numpy()
     client, address = service.client, service.config.inference
-    with (
-        send_in_turn(address, make_good(client, pixels)),
-        send_in_turn(address, list(make_bad(client).values())),
-    ):
+    mixtures = (make_good(client, pixels), list(make_bad(client).values()))
+    with load(address, 1, requests=mixtures[0], pause_s=0.01), load(address, 1, requests=mixtures[1], pause_s=0.01):
         poll(lambda: bool(query(prometheus, "digits:refused:ratio30m and on () digits:doubted:ratio1d")), 60)
         yield prometheus
 

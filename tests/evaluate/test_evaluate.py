@@ -20,7 +20,7 @@ from evaluate.out_of_distribution import make_out_of_distribution
 from evaluate.pictures import OUT_OF_DISTRIBUTION, FolderError, PictureSet, read_folder
 from evaluate.predictions import Predictions, predict_in_process
 from operate.config import ROOT
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 
 @pytest.mark.parametrize(

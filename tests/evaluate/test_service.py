@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from operate.config import ROOT
-from tests.services import Service
+from tests.harness.service import Service
 
 
 @pytest.mark.server

@@ -17,7 +17,7 @@ import requests
 import torch
 
 from model.digit_net import DigitNet
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

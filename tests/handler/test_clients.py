@@ -16,7 +16,7 @@ import requests
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server

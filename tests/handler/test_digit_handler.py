@@ -14,7 +14,7 @@ from ts.service import Service
 from handler.requests import Request
 from model.errors import BadImage, refusal
 from tests.handler.worker import GOOD, ask
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 # The end pads it so that its base64 does too.
 TEXT_PICTURE = EXAMPLES[3].read_bytes() + b"\xfb\xff\xbe" + b"\0" * (2 - len(EXAMPLES[3].read_bytes()) % 3 + 2)

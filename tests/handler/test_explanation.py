@@ -15,7 +15,7 @@ from model.digit_net import DigitNet
 from model.engine import Engine
 from model.recognise import Reading, recognise
 from tests.handler.worker import GOOD, ask
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 EXPLAIN = {"explain": "True"}
 

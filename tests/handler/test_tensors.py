@@ -14,7 +14,7 @@ from ts.service import Service
 
 from handler.tensors import DATATYPES, parse_input
 from tests.handler.worker import ask
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 ONE = np.full((1, 28, 28), 7, np.uint8)
 

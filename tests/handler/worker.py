@@ -6,7 +6,7 @@ from typing import Any
 from ts.context import RequestProcessor
 from ts.service import Service
 
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 GOOD = EXAMPLES[3].read_bytes()
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from pillow_heif import register_heif_opener
 
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 # The tests also write such files.
 register_heif_opener()

@@ -18,8 +18,8 @@ from model.errors import BadImage
 from model.geometry import Ink, centre_of_mass, is_mnist
 from model.limits import MAX_SCANS
 from model.recognise import Reading, recognise
+from tests.harness.service import EXAMPLES
 from tests.model.pictures import EMPTY, FILES, PAPER, animate, encode
-from tests.services import EXAMPLES
 
 Pixels = NDArray[np.uint8]
 

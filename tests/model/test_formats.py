@@ -12,8 +12,8 @@ import pytest
 from model.decode import Picture, decode
 from model.formats import ADVICE, FORMATS, SUFFIXES, identify
 from operate.config import ROOT
+from tests.harness.service import EXAMPLES
 from tests.model.pictures import FAX, FILES, PAPER_GREY
-from tests.services import EXAMPLES
 
 
 @pytest.mark.parametrize("kind", FILES)

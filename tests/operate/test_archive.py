@@ -9,7 +9,7 @@ import pytest
 
 from operate.archive import build
 from operate.config import ROOT
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 READ_A_DIGIT = """
 import importlib, json, pathlib, sys

@@ -8,7 +8,7 @@ from model.decode import Picture, decode
 from model.geometry import Ink
 from operate.client import Body, Client, ServiceError, encode_picture, encode_v1, encode_v2
 from operate.config import read_config
-from tests.services import EXAMPLES
+from tests.harness.service import EXAMPLES
 
 PICTURES = [path.read_bytes() for path in EXAMPLES.values()]
 PIXELS = np.random.default_rng(0).integers(1, 256, (len(PICTURES), 28, 28), np.uint8)

@@ -14,7 +14,7 @@ from pillow_heif import register_heif_opener
 
 from operate import predict
 from operate.config import ROOT
-from tests.services import EXAMPLES, Service, poll
+from tests.harness.service import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
 

@@ -17,9 +17,9 @@ import torch
 from operate.archive import build
 from operate.config import ROOT
 from operate.readiness import find_last_error
-from tests.load import PAUSE_S, load
-from tests.management import manage, remake, status, use_handler
-from tests.services import EXAMPLES, Service, poll, start, stop
+from tests.harness.load import PAUSE_S, load
+from tests.harness.management import manage, remake, status, use_handler
+from tests.harness.service import EXAMPLES, Service, poll, start, stop
 from tests.versions import CURRENT, NEXT
 
 pytestmark = pytest.mark.server

@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from operate.config import ROOT, read_model_config
-from tests.load import PAUSE_S, load
-from tests.management import manage, status
-from tests.services import EXAMPLES, Service, poll, write_config
+from tests.harness.load import PAUSE_S, load
+from tests.harness.management import manage, status
+from tests.harness.service import EXAMPLES, Service, poll, write_config
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server

@@ -17,13 +17,12 @@ import psutil
 import pytest
 import requests
 
-from bench.service import find_workers
 from operate.archive import read_version
 from operate.config import ROOT, read_config
 from operate.gateway import Gateway
 from operate.serve import provide_archive
-from tests.load import load
-from tests.services import EXAMPLES, Service, poll, start, stop, write_config
+from tests.harness.load import load
+from tests.harness.service import EXAMPLES, Service, poll, start, stop, write_config
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
@@ -296,7 +295,7 @@ def test_workers_that_keep_dying_end_serve_with_a_sentence_and_code_3(
 
     def has_ended() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
-            for worker in find_workers(psutil.Process(running.process.pid).children(recursive=True)):
+            for worker in running.workers:
                 worker.kill()
         return running.process.poll() is not None
 

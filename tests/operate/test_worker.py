@@ -11,7 +11,7 @@ import pytest
 from ts.protocol import otf_message_handler
 
 from operate.worker import PIECE_BYTES, BufferedConnection
-from tests.services import Service
+from tests.harness.service import Service
 from tests.versions import CURRENT
 
 # As a worker's process would do it.

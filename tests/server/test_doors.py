@@ -12,7 +12,7 @@ import pytest
 
 from operate import host
 from operate.config import CONFIG, ROOT
-from tests.services import EXAMPLES, Service, start, stop, write_config
+from tests.harness.service import EXAMPLES, Service, start, stop, write_config
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from operate.config import ROOT
-from tests.management import remake
-from tests.services import EXAMPLES, Service, start, stop
+from tests.harness.management import remake
+from tests.harness.service import EXAMPLES, Service, start, stop
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

@@ -13,7 +13,7 @@ import requests
 
 from operate.config import ROOT
 from operate.torchserve import CLASS_PATH, JAVA_OPTIONS, TORCHSERVE
-from tests.services import EXAMPLES, Service, poll, write_config
+from tests.harness.service import EXAMPLES, Service, poll, write_config
 
 SEVEN = EXAMPLES[7].read_bytes()
 

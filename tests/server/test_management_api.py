@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()

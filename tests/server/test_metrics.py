@@ -9,7 +9,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.services import EXAMPLES, Service, poll
+from tests.harness.service import EXAMPLES, Service, poll
 from tests.versions import CURRENT
 
 SEVEN = EXAMPLES[7].read_bytes()

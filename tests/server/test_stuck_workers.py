@@ -9,9 +9,10 @@ import psutil
 import pytest
 import requests
 
-from tests.load import PAUSE_S, load
-from tests.management import manage, remake, status, use_handler
-from tests.services import Service, poll
+from tests.harness.load import PAUSE_S, load
+from tests.harness.management import manage, remake, status, use_handler
+from tests.harness.service import Service, poll
+from tests.versions import NEXT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

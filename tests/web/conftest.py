@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from operate.gateway import Gateway
-from tests.services import Service
+from tests.harness.service import Service
 from tests.web.pages import run_chromium
 
 

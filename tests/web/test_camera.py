@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from operate.gateway import Gateway
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 from tests.web.pages import both_origins, run_chromium
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

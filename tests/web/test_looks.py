@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 from tests.web.pages import DIGITS, both_origins, choose, draw
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

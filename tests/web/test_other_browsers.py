@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import requests
 
-from tests.services import EXAMPLES, Service, free_port, poll
+from tests.harness.service import EXAMPLES, Service, free_port, poll
 from tests.web.pages import DIGITS
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")

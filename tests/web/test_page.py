@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
-from tests.services import EXAMPLES, Service
+from tests.harness.service import EXAMPLES, Service
 from tests.web.pages import DIGITS, both_origins, choose, draw, paint_bounds
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

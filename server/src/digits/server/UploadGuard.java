@@ -187,9 +187,13 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         /** Leaves an oversized request with Expect: 100-continue to handleOversizedMessage as well. */
         @Override
         protected Object newContinueResponse(HttpMessage request, int limit, ChannelPipeline pipeline) {
-            return isContentLengthInvalid(request, limit)
-                    ? null
-                    : super.newContinueResponse(request, limit, pipeline);
+            if (isContentLengthInvalid(request, limit)) {
+                return null;
+            }
+            FullHttpResponse answer = (FullHttpResponse) super.newContinueResponse(request, limit, pipeline);
+            boolean isKnown = answer == null || HttpResponseStatus.CONTINUE.equals(answer.status());
+            String sentence = "The service knows no expectation but 100-continue.";
+            return isKnown ? answer : ownError(HttpResponseStatus.EXPECTATION_FAILED, sentence);
         }
 
         /** Answers at once and keeps reading: closing while the client sends would lose the answer. */

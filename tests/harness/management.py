@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from operate.config import ROOT
-from tests.services import Service
+from tests.harness.service import Service
 
 HANDLERS = ROOT / "tests" / "server" / "handlers"
 

@@ -1,27 +1,22 @@
-"""The real service and the real gateway, each with free ports and a folder of its own."""
+"""The real service on free ports, in a folder with its model store and logs."""
 
 import contextlib
 import os
 import random
-import shutil
+import re
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 
-import bench.service
-from bench.gateway import make_gateway
 from operate.client import Client
 from operate.config import CONFIG, ROOT, Config, read_config
 from operate.examples import list_examples
-from operate.gateway import Gateway, find_nginx
 
 EXAMPLES = list_examples()
 START_TIMEOUT_S = 120
@@ -48,32 +43,40 @@ class Service:
         """The URL to POST pictures to."""
         return f"{self.config.inference}/predictions/{self.config.model}"
 
+    @property
+    def family(self) -> list[psutil.Process]:
+        """All its processes but scripts/serve: the Java server and the workers."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
-@contextlib.contextmanager
-def run_gateway(
-    *services: str, certificates: Path | None = None, settings: dict[str, str] | None = None
-) -> Iterator[Gateway]:
-    """Run nginx as its image does, with the shipped configuration and no rights, in front of services."""
-    if not find_nginx():
-        pytest.skip("needs nginx (Debian: apt install nginx)")
-    with tempfile.TemporaryDirectory(prefix="gateway-") as name:
-        folder = Path(name)
-        values = (settings or {}) | {"GATEWAY_CERTIFICATES": str(folder / "certificates")}
-        if certificates:
-            shutil.copytree(certificates, folder / "certificates")
-        with make_gateway(folder, free_port(), *services, **values) as gateway:
-            yield gateway
-        assert gateway.process.returncode == 0
+    @property
+    def java(self) -> psutil.Process:
+        """The Java server."""
+        return next(process for process in self.family if "digits.server.DigitServer" in process.cmdline())
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The workers, also those that are starting."""
+        workers = []
+        for process in self.family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers += [process] * any("operate.worker" in word for word in process.cmdline())
+        return workers
 
 
-def start(folder: Path, config: Path | None = None, *options: str, within: tuple[str, ...] = ()) -> Service:
+def start(
+    folder: Path,
+    config: Path | None = None,
+    *options: str,
+    within: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> Service:
     """Start scripts/serve, by another program if one is given, and return when it is ready."""
     config = config or write_config(folder)
     printed, ready = folder / "printed", folder / "ready"
     with printed.open("w") as stdout:
         process = subprocess.Popen(
             [*within, ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready, *options],
-            env=os.environ | {"LOG_LOCATION": str(folder)},
+            env=os.environ | {"LOG_LOCATION": str(folder)} | (environment or {}),
             stdout=stdout,
             start_new_session=True,
         )
@@ -84,7 +87,7 @@ def start(folder: Path, config: Path | None = None, *options: str, within: tuple
 
 def stop(running: Service) -> None:
     """End a service as Ctrl-C does, and assert that none of its processes is left."""
-    family = psutil.Process(running.process.pid).children(recursive=True)
+    family = running.family
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(60) == 0
     poll(lambda: not any(process.is_running() for process in family))
@@ -92,7 +95,17 @@ def stop(running: Service) -> None:
 
 def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
     """Write a shipped configuration with free ports in its addresses and a model store in the folder."""
-    return bench.service.write_config(folder, shipped, free_port)
+    lines = []
+    for line in shipped.read_text().splitlines():
+        name, _, value = line.partition("=")
+        if value.startswith("http://"):
+            line = re.sub(r"\d+$", str(free_port()), line)
+        elif name == "model_store":
+            line = f"{name}={folder}"
+        lines.append(line)
+    config = folder / "config.properties"
+    config.write_text("\n".join(lines) + "\n")
+    return config
 
 
 def free_port() -> int:
@@ -113,3 +126,13 @@ def poll(claim: Callable[[], bool], timeout_s: float = 30) -> None:
     while not claim():
         assert time.monotonic() < deadline, f"not so after {timeout_s} s"
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def frozen(process: psutil.Process) -> Iterator[None]:
+    """Stop a process while the context lasts."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)

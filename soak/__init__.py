@@ -1,1 +1,0 @@
-"""What the service bears: hostile input, faults, load and time, each with its bar."""
