@@ -7,27 +7,28 @@ import numpy as np
 
 from evaluate.pictures import PictureSet, png
 from evaluate.predictions import Predictions, Result
-from train.hands import read_held_out_hands
-from train.pages import LIGHTS, PAPERS, PENS, Page, RandomPages
+from train.sheets.layout import LIGHTS, PAPERS, PENS
+from train.sheets.sheet import RandomSheets, Sheet
+from train.strokes import read_held_out_samples
 
 NAME = "synthetic sheets"
 SEED = 20_261_127
 
 
-def make_sheets(count: int) -> list[Page]:
+def make_sheets(count: int) -> list[Sheet]:
     """Return random sheets, each with one digit."""
-    pages = RandomPages(read_held_out_hands(), 2 * count, SEED)
-    written = (pages[number] for number in range(len(pages)))
-    return list(islice((page for page in written if page.digit >= 0), count))
+    sheets = RandomSheets(read_held_out_samples(), 2 * count, SEED)
+    written = (sheets[number] for number in range(len(sheets)))
+    return list(islice((sheet for sheet in written if sheet.digit >= 0), count))
 
 
-def to_pictures(sheets: Sequence[Page]) -> PictureSet:
+def to_pictures(sheets: Sequence[Sheet]) -> PictureSet:
     """Return sheets as somebody would upload them."""
     uploads = [png(sheet.grey) for sheet in sheets]
     return PictureSet(NAME, uploads, np.array([sheet.digit for sheet in sheets]))
 
 
-def split_by_kind(sheets: Sequence[Page], results: Sequence[Result]) -> dict[str, Result]:
+def split_by_kind(sheets: Sequence[Sheet], results: Sequence[Result]) -> dict[str, Result]:
     """Return the part of the sheets' result for each kind of paper, pen and light."""
     pictures, predictions = next(result for result in results if result[0].name == NAME)
     parts = {}

@@ -1,4 +1,4 @@
-"""Write a picture of made-up pages, each beside the ink that InkNet is to find on it."""
+"""Write a picture of made-up sheets, each beside the ink that InkNet is to find on it."""
 
 import argparse
 import sys
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.hands import read_held_out_hands
-from train.options import positive
-from train.pages import Page, RandomPages
+from train.record import positive
+from train.sheets.sheet import RandomSheets, Sheet
+from train.strokes import read_held_out_samples
 
 SIDE_PX, GAP_PX = 120, 4
 COLUMNS = 6
@@ -19,7 +19,7 @@ GREY = 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the sheet; return 1 if that is impossible."""
+    """Write the picture; return 1 if that is impossible."""
     parser = argparse.ArgumentParser(prog="scripts/contact-sheet", description=__doc__)
     parser.add_argument("file", metavar="FILE", type=Path, help="PNG or JPEG to write")
     parser.add_argument("--pages", metavar="N", type=positive, default=60, help="how many (%(default)s)")
@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         parser.error(f"{options.file} must end in .png or .jpg")
-    pages = RandomPages(read_held_out_hands(), options.pages, options.seed)
-    _, file = cv2.imencode(options.file.suffix.lower(), draw_sheet([pages[number] for number in range(len(pages))]))
+    sheets = RandomSheets(read_held_out_samples(), options.pages, options.seed)
+    picture = tile_sheets([sheets[number] for number in range(len(sheets))])
+    _, file = cv2.imencode(options.file.suffix.lower(), picture)
     try:
         options.file.write_bytes(file.tobytes())
     except OSError as error:
@@ -38,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def draw_sheet(pages: Sequence[Page]) -> NDArray[np.uint8]:
-    """Return (h, w) uint8 grey levels with all pages and their ink."""
-    tiles = [np.hstack([tile(page.grey), tile(np.rint(page.ink * 255).astype(np.uint8))]) for page in pages]
+def tile_sheets(sheets: Sequence[Sheet]) -> NDArray[np.uint8]:
+    """Return (h, w) uint8 grey levels with all sheets and their ink."""
+    tiles = [np.hstack([tile(sheet.grey), tile(np.rint(sheet.ink * 255).astype(np.uint8))]) for sheet in sheets]
     tiles += [np.full_like(tiles[0], GREY)] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
     return np.vstack(rows)

@@ -3,48 +3,39 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from model.digit_net import DigitNet
 from model.weights import WEIGHTS
-from train.accuracy import accuracy
 from train.augment import MILD_SHARE, augment, bend, corrupt
-from train.device import has_bfloat16
-from train.found import find_in_thumbnails, find_on_pages
-from train.hands import read_hands
+from train.detected import detect_in_thumbnails, detect_on_sheets
+from train.fit import Recipe, fit
 from train.mnist import read_test, read_training, split
-from train.normalised_net import NormalisedNet, fold
-from train.options import make_parser, positive
 from train.outliers import make_outliers
-from train.pages import NOT_ONE_DIGIT
-from train.weights import may_write, write
+from train.record import make_parser, may_write, positive, write
+from train.sheets.layout import NOT_ONE_DIGIT
+from train.strokes import read_samples
+from train.training_net import NormalisedNet, fold
 
 EPOCHS = 150
 QUICK_EPOCHS = 7
 BATCH = 256
 # Batches that a GPU makes at once: each takes it hundreds of steps too small to keep it busy.
 GPU_BATCHES = 32
-# Processes that make pages beside the one that reads them.
+# Processes that make sheets beside the one that reads them.
 WORKERS = 1
-PEAK_LEARNING_RATE = 3e-3
-WEIGHT_DECAY = 0.05
-# The moving average of the weights: in runs of fewer than 2,500 steps it reaches back over this share of them.
-EMA_DECAY = 0.999
-EMA_SHARE = 0.4
+RECIPE = Recipe(peak_learning_rate=3e-3, weight_decay=0.05, rise_share=0.3, ema_share=0.4)
 OUTLIER_SHARE = 0.15
 # In this share of the epochs, the last ones, more of each batch is varied mildly only.
 LAST_EPOCHS, LAST_MILD_SHARE = 0.2, 0.8
+# The command line and the records call sheets pages, and pen strokes pens.
 INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
-# Beside MNIST: digits found on pages, and in thumbnails.
-PAGES, THUMBNAILS = 16_000, 6_000
+# Beside MNIST: digits found on sheets, and in thumbnails.
+SHEETS, THUMBNAILS = 16_000, 6_000
 MEASURE = "validation_accuracy"
 
 
@@ -72,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
-    parser = make_parser("scripts/train", __doc__, seed=0, weights=WEIGHTS)
+    parser = make_parser("scripts/train", __doc__, WEIGHTS)
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
     limited = f"only the first N pictures of each set ({BATCH} or more)"
     parser.add_argument("--limit", metavar="N", type=positive, help=limited)
@@ -102,36 +93,14 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
     net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
     batches = len(pixels) // BATCH
-    at_once = GPU_BATCHES if device.type == "cuda" else 1
-    steps = epochs * batches
-    decay = min(EMA_DECAY, 1 - 1 / (1 + EMA_SHARE * steps))
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    smooth = cast("NormalisedNet", average.module)
-    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps)
-    with tqdm(total=steps, unit="batch", disable=None) as bar:
-        for epoch in range(1, epochs + 1):
-            epoch_loss = torch.zeros((), device=device)
-            mild_share = MILD_SHARE if epoch <= (1 - LAST_EPOCHS) * epochs else LAST_MILD_SHARE
-            order = torch.randperm(len(pixels), generator=generator, device=device)
-            for indices in order[: batches * BATCH].split(at_once * BATCH):
-                made = make_batches(pixels[indices], digits[indices], generator, without, mild_share)
-                for varied, targets in made:
-                    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-                        logits = net(varied)
-                    loss = cross_entropy(logits.float(), targets)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    average.update_parameters(net)
-                    epoch_loss += loss.detach() / batches
-                    bar.update()
-            share = f"{accuracy(fold(smooth), held_pixels, held_digits.cpu()):.2%}"
-            bar.set_postfix(loss=f"{epoch_loss.item():.3f}", accuracy=share)
-            bar.write(f"epoch {epoch}/{epochs}: loss {epoch_loss.item():.3f}, validation accuracy {share}")
-    trained = fold(smooth)
+
+    def report(step: int, loss: float, average: nn.Module) -> str:
+        share = accuracy(fold(average, DigitNet().to(device)), held_pixels, held_digits.cpu())
+        return f"epoch {step // batches}/{epochs}: loss {loss:.3f}, validation accuracy {share:.2%}"
+
+    made = make_epochs(pixels, digits, epochs, generator, without)
+    average = fit(net, made, epochs * batches, cross_entropy, RECIPE, batches, report)
+    trained = fold(average, DigitNet().to(device))
     calibrate(trained, augment(held_pixels, held_digits, generator, without, mild_share=1.0), held_digits)
     return trained
 
@@ -142,12 +111,25 @@ def gather(
     """Return the pictures to learn from, (n, 1, 28, 28) uint8, and their digits (n,), NOT_ONE_DIGIT for some."""
     learned_from = split()[0][:limit]
     parts = [(everything[learned_from], labels[learned_from])]
-    hands = read_hands("pens" not in without) if {"pages", "thumbnails"} - without else []
+    samples = read_samples("pens" not in without) if {"pages", "thumbnails"} - without else []
     if "pages" not in without:
-        parts.append(find_on_pages(hands, min(PAGES, limit or PAGES), seed, workers=WORKERS))
+        parts.append(detect_on_sheets(samples, min(SHEETS, limit or SHEETS), seed, workers=WORKERS))
     if "thumbnails" not in without:
-        parts.append(find_in_thumbnails(hands, min(THUMBNAILS, limit or THUMBNAILS), seed))
+        parts.append(detect_in_thumbnails(samples, min(THUMBNAILS, limit or THUMBNAILS), seed))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def make_epochs(
+    pixels: Tensor, digits: Tensor, epochs: int, generator: torch.Generator, without: frozenset[str]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of all epochs, as make_batch does, each epoch in an order of its own."""
+    at_once = BATCH * (GPU_BATCHES if pixels.is_cuda else 1)
+    used = len(pixels) // BATCH * BATCH
+    for epoch in range(1, epochs + 1):
+        mild_share = MILD_SHARE if epoch <= (1 - LAST_EPOCHS) * epochs else LAST_MILD_SHARE
+        order = torch.randperm(len(pixels), generator=generator, device=pixels.device)
+        for indices in order[:used].split(at_once):
+            yield from make_batches(pixels[indices], digits[indices], generator, without, mild_share)
 
 
 def make_batches(
@@ -179,6 +161,18 @@ def make_batch(
         outliers = make_outliers(bend(pixels[:count].float(), generator), digits[:count], generator)
         ink = torch.cat([corrupt(outliers, generator), ink])
     return ink, targets
+
+
+@torch.inference_mode()
+def classify(net: DigitNet, pixels: Tensor) -> Tensor:
+    """Return the most probable digit (N,) int64 of each of (N, 1, 28, 28) uint8 pixels, computed in float32."""
+    device = net.fc1.weight.device
+    return torch.cat([net(batch.to(device)).argmax(1).cpu() for batch in pixels.split(1_000)])
+
+
+def accuracy(net: DigitNet, pixels: Tensor, digits: Tensor) -> float:
+    """Return the share 0..1 of (N, 1, 28, 28) uint8 pixels that the net classifies as their digit (N,)."""
+    return (classify(net, pixels) == digits).double().mean().item()
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ from torch import Tensor
 from model.digit_net import DigitNet
 from model.geometry import PIXEL_MEAN, PIXEL_STD
 from operate.config import ROOT
-from train.accuracy import accuracy
 from train.mnist import read_training, split
+from train.train import accuracy
 
 SHAPES = {
     "conv1.weight": (32, 1, 5, 5),

@@ -14,24 +14,25 @@ from model.ink import find_ink
 from model.ink_input import MASK_PX, VIEW_PX, make_planes
 from model.ink_net import InkNet, load_ink_net
 from model.weights import INK_WEIGHTS
-from train.found import box_of, overlap
-from train.hands import Hand, read_held_out_hands
-from train.pages import NOT_ONE_DIGIT, Page, make_page
+from train.detected import box_of, overlap
+from train.sheets.layout import NOT_ONE_DIGIT
+from train.sheets.sheet import Sheet, make_sheet
+from train.strokes import Sample, read_held_out_samples
 from train.train_ink import VALIDATION_PICTURES, measure
 
 MOST_BYTES = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def hands() -> list[Hand]:
-    """Hands that training never saw."""
-    return read_held_out_hands()
+def samples() -> list[Sample]:
+    """Handwriting that training never saw."""
+    return read_held_out_samples()
 
 
 @pytest.fixture(scope="module")
-def pages(hands: list[Hand]) -> list[Page]:
+def pages(samples: list[Sample]) -> list[Sheet]:
     """Made-up pages of all kinds."""
-    return [make_page(hands, np.random.default_rng((1, number))) for number in range(400)]
+    return [make_sheet(samples, np.random.default_rng((1, number))) for number in range(400)]
 
 
 def find(engine: Engine, *greys: NDArray[np.uint8]) -> list[Ink | None]:
@@ -39,7 +40,7 @@ def find(engine: Engine, *greys: NDArray[np.uint8]) -> list[Ink | None]:
     return find_ink(greys, engine.segment)
 
 
-def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], engine: Engine) -> None:
+def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Sheet], engine: Engine) -> None:
     written = [page for page in pages if page.digit > NOT_ONE_DIGIT]
     found = find(engine, *(page.grey for page in written))
     right = [ink is not None and overlap(ink.box, box_of(page)) > 0.5 for ink, page in zip(found, written, strict=True)]
@@ -49,8 +50,8 @@ def test_the_digit_is_found_on_all_kinds_of_pages(pages: list[Page], engine: Eng
         assert np.mean([each for each, page in zip(right, written, strict=True) if page.paper == kind]) > 0.6, kind
 
 
-def test_pages_without_writing_are_blank(hands: list[Hand], engine: Engine) -> None:
-    pages = [make_page(hands, np.random.default_rng((2, number))) for number in range(600)]
+def test_pages_without_writing_are_blank(samples: list[Sample], engine: Engine) -> None:
+    pages = [make_sheet(samples, np.random.default_rng((2, number))) for number in range(600)]
     empty = [page for page in pages if not page.ink.any()]
     assert len(empty) > 20
     assert np.mean([ink is None for ink in find(engine, *(page.grey for page in empty))]) > 0.7
@@ -96,7 +97,7 @@ def test_light_and_polarity_do_not_matter(engine: Engine) -> None:
         assert overlap(ink.box, (100, 120, 250, 270)) > 0.8
 
 
-def test_pictures_of_a_batch_are_read_as_alone(pages: list[Page], engine: Engine) -> None:
+def test_pictures_of_a_batch_are_read_as_alone(pages: list[Sheet], engine: Engine) -> None:
     greys = [page.grey for page in pages[: INK_SIZES[-1] + 3]]
     for together, grey in zip(find(engine, *greys), greys, strict=True):
         (alone,) = find(engine, grey)
@@ -114,7 +115,7 @@ def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
     assert planes[0, :120].mean() == pytest.approx(0, abs=1e-3)
 
 
-def test_the_engine_sees_what_the_net_sees(pages: list[Page], engine: Engine) -> None:
+def test_the_engine_sees_what_the_net_sees(pages: list[Sheet], engine: Engine) -> None:
     planes = np.stack([make_planes(page.grey) for page in pages[:20]])
     with torch.inference_mode():
         exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
@@ -126,9 +127,9 @@ def test_the_engine_sees_what_the_net_sees(pages: list[Page], engine: Engine) ->
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_find_as_much_as_their_record_says(hands: list[Hand]) -> None:
+def test_the_shipped_weights_find_as_much_as_their_record_says(samples: list[Sample]) -> None:
     record = json.loads(INK_WEIGHTS.with_suffix(".json").read_text())
-    assert measure(load_ink_net(), hands, VALIDATION_PICTURES) == pytest.approx(record["validation_dice"], abs=0.002)
+    assert measure(load_ink_net(), samples, VALIDATION_PICTURES) == pytest.approx(record["validation_dice"], abs=0.002)
 
 
 def test_the_weights_are_small() -> None:

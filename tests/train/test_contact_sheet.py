@@ -1,4 +1,4 @@
-"""The contact sheet shows pages with their ink, or says why it cannot."""
+"""The contact sheet shows sheets with their ink, or fails with one sentence."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from PIL import Image
 from train.contact_sheet import COLUMNS, GAP_PX, SIDE_PX, main
 
 
-def test_the_sheet_has_a_row_for_every_six_pages(tmp_path: Path) -> None:
+def test_the_picture_has_a_row_for_every_six_sheets(tmp_path: Path) -> None:
     assert main([str(tmp_path / "pages.png"), "--pages", "7"]) == 0
-    with Image.open(tmp_path / "pages.png") as sheet:
-        assert sheet.size == (2 * COLUMNS * (SIDE_PX + GAP_PX), 2 * (SIDE_PX + GAP_PX))
+    with Image.open(tmp_path / "pages.png") as picture:
+        assert picture.size == (2 * COLUMNS * (SIDE_PX + GAP_PX), 2 * (SIDE_PX + GAP_PX))
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

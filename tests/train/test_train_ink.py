@@ -11,43 +11,32 @@ import torch
 from model.ink_input import MASK_PX, make_planes
 from model.ink_net import InkNet
 from operate.config import ROOT
-from train.hands import read_held_out_hands
-from train.pages import RandomPages
-from train.train_ink import (
-    BATCH,
-    LEAST_BATCHES,
-    MEASURE,
-    add_normalisation,
-    fold,
-    ink_loss,
-    main,
-    make_target,
-    measure,
-    stack,
-)
+from train.sheets.sheet import RandomSheets
+from train.strokes import Sample
+from train.train_ink import BATCH, LEAST_BATCHES, MEASURE, ink_loss, main, make_target, measure
 
-PAGES = LEAST_BATCHES * BATCH
+SHEETS = LEAST_BATCHES * BATCH
 
 
 @pytest.mark.slow
-def test_training_learns_and_keeps_better_weights(tmp_path: Path) -> None:
+def test_training_learns_and_keeps_better_weights(samples: list[Sample], tmp_path: Path) -> None:
     weights = tmp_path / "ink.pt"
-    command: list[str | Path] = [ROOT / "scripts" / "train-ink", "--pictures", str(PAGES), "--weights", weights]
+    command: list[str | Path] = [ROOT / "scripts" / "train-ink", "--pictures", str(SHEETS), "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     record = json.loads(weights.with_suffix(".json").read_text())
-    assert {"seed": 0, "pictures": PAGES}.items() <= record.items()
-    untrained = measure(InkNet().eval(), read_held_out_hands(), 128)
+    assert {"seed": 0, "pictures": SHEETS}.items() <= record.items()
+    untrained = measure(InkNet().eval(), samples, 128)
     assert record["validation_dice"] > untrained + 0.1
     InkNet().load_state_dict(torch.load(weights, weights_only=True))
     trained = weights.read_bytes()
     weights.with_suffix(".json").write_text(json.dumps(record | {MEASURE: 0.99}))
-    assert main(["--pictures", str(PAGES), "--weights", str(weights)]) == 1
+    assert main(["--pictures", str(SHEETS), "--weights", str(weights)]) == 1
     assert weights.read_bytes() == trained
     assert (tmp_path / "ink.worse.pt").exists()
 
 
-@pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={PAGES - 1}", "--pictures=many", "--seed=x"])
+@pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={SHEETS - 1}", "--pictures=many", "--seed=x"])
 def test_a_wrong_option_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refusal:
         main([option])
@@ -60,15 +49,13 @@ def test_a_missing_folder_is_said_before_training(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err == f"{tmp_path / 'none'} is no folder.\n"
 
 
-def test_the_target_lies_where_the_net_sees_the_page() -> None:
-    page = next(
-        page for page in map(RandomPages(read_held_out_hands(), 99, 0).__getitem__, range(99)) if page.ink.any()
-    )
-    target, planes = make_target(page), make_planes(page.grey)
+def test_the_target_lies_where_the_net_sees_the_sheet(samples: list[Sample]) -> None:
+    sheet = next(sheet for sheet in map(RandomSheets(samples, 99, 0).__getitem__, range(99)) if sheet.ink.any())
+    target, planes = make_target(sheet), make_planes(sheet.grey)
     assert target.shape == (1, MASK_PX, MASK_PX)
     seen = np.abs(planes[1]).reshape(MASK_PX, 2, MASK_PX, 2).max((1, 3)) > 0
     assert not target[0][~seen].any()
-    assert target.sum() / MASK_PX**2 == pytest.approx(page.ink.sum() / max(page.ink.shape) ** 2, rel=0.05)
+    assert target.sum() / MASK_PX**2 == pytest.approx(sheet.ink.sum() / max(sheet.ink.shape) ** 2, rel=0.05)
 
 
 def test_the_loss_is_small_for_the_right_mask_alone() -> None:
@@ -77,15 +64,3 @@ def test_the_loss_is_small_for_the_right_mask_alone() -> None:
     right, empty, full = (ink_loss(20 * (2 * mask - 1), target).item() for mask in (target, target * 0, target * 0 + 1))
     assert right < 0.01
     assert min(empty, full) > 1
-
-
-def test_folding_changes_nothing_that_the_net_sees() -> None:
-    torch.manual_seed(0)
-    net = add_normalisation(InkNet())
-    planes, _ = stack(list(map(RandomPages(read_held_out_hands(), 4, 0).__getitem__, range(4))))
-    net.train()(planes.float())
-    with torch.inference_mode():
-        trained = net.eval()(planes.float())
-        plain = InkNet().eval()
-        plain.load_state_dict(fold(net).state_dict())
-        assert torch.allclose(plain(planes.float()), trained, atol=1e-4)

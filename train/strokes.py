@@ -1,4 +1,4 @@
-"""Handwritten digits as lines: MNIST's along their skeletons, and those that writers of several countries drew.
+"""Handwriting samples as lines: MNIST's digits along their skeletons, and pen strokes from several countries.
 
 Lines are (n, 2, 2) float32: n straight pieces, each from one point (x, y) to another. A digit's longer side is 1 and
 the middle of its box is (0, 0); x grows to the right, y downwards.
@@ -20,43 +20,43 @@ from tqdm import tqdm
 from train.mnist import read_training, split
 
 PEN_STROKES = Path(__file__).parent.parent / "data" / "pen_strokes" / "pen_strokes.json.gz"
-# Skeletons are taken of enlarged digits, because those of MNIST's size are uneven.
+# Digits are enlarged first, because skeletons at MNIST's size are uneven.
 ENLARGED = 3
 
 Lines = NDArray[np.float32]
 
 
-class Hand(NamedTuple):
-    """One digit as somebody wrote it; writer is empty if unknown."""
+class Sample(NamedTuple):
+    """One handwritten digit; writer is empty if unknown."""
 
     digit: int
     lines: Lines
     writer: str = ""
 
 
-def read_hands(pen_strokes: bool = True) -> list[Hand]:
-    """Return the hands to learn from: half MNIST's, half pen strokes; without pen_strokes, all MNIST's."""
+def read_samples(pen_strokes: bool = True) -> list[Sample]:
+    """Return the samples to learn from: half MNIST's, half pen strokes; without pen_strokes, all MNIST's."""
     strokes, _ = split_writers(read_pen_strokes())
-    own = read_mnist_hands(split()[0][: len(strokes) if pen_strokes else 2 * len(strokes)])
+    own = read_mnist_samples(split()[0][: len(strokes) if pen_strokes else 2 * len(strokes)])
     return (balance(strokes) if pen_strokes else []) + own
 
 
-def read_held_out_hands() -> list[Hand]:
-    """Return as many hands of MNIST's validation digits as of the writers that are held out, and these."""
+def read_held_out_samples() -> list[Sample]:
+    """Return the pen strokes of the held-out writers, and as many of MNIST's validation digits."""
     _, strokes = split_writers(read_pen_strokes())
-    return balance(strokes) + read_mnist_hands(split()[1][: len(strokes)])
+    return balance(strokes) + read_mnist_samples(split()[1][: len(strokes)])
 
 
-def read_mnist_hands(indices: Tensor) -> list[Hand]:
+def read_mnist_samples(indices: Tensor) -> list[Sample]:
     """Return the MNIST training digits of some indices (n,) as lines."""
     pixels, digits = read_training()
     return trace(pixels[indices, 0].numpy(), digits[indices].numpy())
 
 
-def read_pen_strokes() -> list[Hand]:
+def read_pen_strokes() -> list[Sample]:
     """Return the committed pen strokes as lines."""
     with gzip.open(PEN_STROKES, "rt") as file:
-        return [Hand(each["digit"], join(each["strokes"]), each["writer"]) for each in json.load(file)]
+        return [Sample(each["digit"], join(each["strokes"]), each["writer"]) for each in json.load(file)]
 
 
 def join(strokes: list[list[list[int]]]) -> Lines:
@@ -68,16 +68,16 @@ def join(strokes: list[list[list[int]]]) -> Lines:
     return normalise(np.concatenate(pieces))
 
 
-def trace(pixels: NDArray[np.uint8], digits: NDArray[np.int64]) -> list[Hand]:
+def trace(pixels: NDArray[np.uint8], digits: NDArray[np.int64]) -> list[Sample]:
     """Return (n, 28, 28) MNIST digits as lines along their skeletons."""
-    hands = []
+    samples = []
     pairs = zip(pixels, digits.tolist(), strict=True)
     for picture, digit in tqdm(pairs, "skeletons", len(pixels), unit="digit", leave=False, disable=None):
         large = cv2.resize(picture, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
         lines = follow(skeletonize(large > 96))
         if len(lines):
-            hands.append(Hand(digit, normalise(lines)))
-    return hands
+            samples.append(Sample(digit, normalise(lines)))
+    return samples
 
 
 def follow(skeleton: NDArray[np.bool_]) -> Lines:
@@ -112,15 +112,18 @@ def normalise(lines: Lines) -> Lines:
     return ((lines - (low + high) / 2) / max(1e-3, float((high - low).max()))).astype(np.float32)
 
 
-def split_writers(hands: list[Hand]) -> tuple[list[Hand], list[Hand]]:
-    """Return the hands of nine writers in ten to learn from, and of the others, which are held out."""
-    held_out = set(sorted({hand.writer for hand in hands})[::10])
-    return [hand for hand in hands if hand.writer not in held_out], [hand for hand in hands if hand.writer in held_out]
+def split_writers(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Return the samples of nine writers in ten to learn from, and those of the others, which are held out."""
+    held_out = set(sorted({sample.writer for sample in samples})[::10])
+    parts: tuple[list[Sample], list[Sample]] = [], []
+    for sample in samples:
+        parts[sample.writer in held_out].append(sample)
+    return parts
 
 
-def balance(hands: list[Hand]) -> list[Hand]:
-    """Return as many hands, drawn so that who wrote a hundred times as much counts ten times as much."""
-    written = Counter(hand.writer for hand in hands)
-    weights = np.array([written[hand.writer] ** -0.5 for hand in hands])
-    chosen = np.random.default_rng(0).choice(len(hands), len(hands), p=weights / weights.sum())
-    return [hands[number] for number in chosen]
+def balance(samples: list[Sample]) -> list[Sample]:
+    """Return as many samples, drawn so that a writer of a hundred times as many counts ten times as much."""
+    written = Counter(sample.writer for sample in samples)
+    weights = np.array([written[sample.writer] ** -0.5 for sample in samples])
+    chosen = np.random.default_rng(0).choice(len(samples), len(samples), p=weights / weights.sum())
+    return [samples[number] for number in chosen]

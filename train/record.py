@@ -1,5 +1,6 @@
-"""Writing weights with a record of how they were made, unless better ones are already there."""
+"""What both training commands share: their options, and weights written with a record unless better ones are there."""
 
+import argparse
 import json
 import platform
 import sys
@@ -7,15 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from model.record import compute_hash
-from train.device import device_name
+
+
+def make_parser(prog: str, description: str | None, weights: Path) -> argparse.ArgumentParser:
+    """Return a parser of --seed, --weights and --force."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
+    parser.add_argument("--weights", type=Path, default=weights, help="file to write, its record beside it as .json")
+    parser.add_argument("--force", action="store_true", help="replace weights even if they are better")
+    return parser
+
+
+def positive(text: str) -> int:
+    """Return text as a whole number above 0, as an argparse type."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
 
 
 def may_write(weights: Path, measure: str, force: bool) -> bool:
-    """Return whether weights may be written, or have a record of a measure to be better than; if not, say why."""
+    """Return whether weights may be written, or have a record of a measure to compare with; if not, print why."""
     if not weights.parent.is_dir():
         print(f"{weights.parent} is no folder.", file=sys.stderr)
         return False
@@ -32,16 +47,11 @@ def read_record(weights: Path) -> dict[str, Any]:
 
 
 def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, force: bool) -> int:
-    """Write a net's weights, and the record beside them; return 1 if better ones are kept.
+    """Write a net's weights and their record; return 1 if better ones are kept.
 
-    measure is the entry of the record that tells which are better: the higher, the better.
+    measure is the entry of the record by which weights are compared: the higher, the better.
     """
-    record |= {
-        "device": device_name(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
-    }
+    record |= {"device": device_name(), "torch": torch.__version__, "python": platform.python_version()}
     print(json.dumps(record, indent=2))
     kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
     refused = record[measure] < kept
@@ -58,3 +68,10 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
         return 1
     print(f"Wrote {target}.")
     return 0
+
+
+def device_name() -> str:
+    """Return the hardware as the record names it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"

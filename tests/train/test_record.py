@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from train.weights import may_write, write
+from train.record import may_write, write
 
 
 def write_with(weights: Path, share: float, force: bool = False) -> int:
-    """Write a net, with ones for weights, that was measured to be so good."""
+    """Write a net, with ones for weights, that was measured at a share."""
     net = nn.Linear(2, 1)
     nn.init.ones_(net.weight)
     return write(net, weights, {"seed": 3, "share_read": share}, "share_read", force)
@@ -29,7 +29,7 @@ def test_weights_are_written_with_a_record(weights: Path) -> None:
     assert torch.load(weights, weights_only=True)["weight"].tolist() == [[1, 1]]
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 3, "share_read": 0.8, "torch": torch.__version__}.items() <= record.items()
-    assert {"torchvision", "python", "device"} <= record.keys()
+    assert {"python", "device"} <= record.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Digits as the recogniser finds them: on made-up pages, and in thumbnails as other institutes store them."""
-
-import math
+"""Digits as the recogniser detects them: on made-up sheets, and in thumbnails as other institutes store them."""
 
 import cv2
 import numpy as np
@@ -15,37 +13,39 @@ from model.engine import build_engine
 from model.geometry import Box
 from model.ink import find_ink
 from model.thumbnail import separate_ink
-from train.hands import Hand
-from train.pages import NOT_ONE_DIGIT, Page, RandomPages, draw_lines, pick, vary
+from train.sheets.ink import draw_lines, log_uniform
+from train.sheets.layout import NOT_ONE_DIGIT, pick, vary
+from train.sheets.sheet import RandomSheets, Sheet
+from train.strokes import Sample
 
 BATCH = 128
-# A digit is used only if the boxes of its ink as found and as written overlap by more than this share of their union.
+# The boxes of the ink found and of the ink written must overlap by more than this share of their union.
 LEAST_OVERLAP = 0.7
 
 
-def find_on_pages(hands: list[Hand], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
-    """Return what InkNet finds on random pages: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
+def detect_on_sheets(samples: list[Sample], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
+    """Return what InkNet finds on random sheets: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
     segment = build_engine().segment
-    pages = DataLoader(RandomPages(hands, count, seed), BATCH, num_workers=workers, collate_fn=list)
+    sheets = DataLoader(RandomSheets(samples, count, seed), BATCH, num_workers=workers, collate_fn=list)
     pixels, digits = [], []
-    for batch in tqdm(pages, "pages", unit="batch", leave=False, disable=None):
-        for page, ink in zip(batch, find_ink([page.grey for page in batch], segment), strict=True):
-            if ink and is_used(page, ink.box):
+    for batch in tqdm(sheets, "sheets", unit="batch", leave=False, disable=None):
+        for sheet, ink in zip(batch, find_ink([sheet.grey for sheet in batch], segment), strict=True):
+            if ink and is_labelled(sheet, ink.box):
                 pixels.append(ink.pixels)
-                digits.append(page.digit)
+                digits.append(sheet.digit)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
 
 
-def is_used(page: Page, found: Box) -> bool:
-    """Return whether what was found in a box is sure to be what the label of the page says."""
-    if page.digit < 0:
-        return page.digit == NOT_ONE_DIGIT
-    return overlap(found, box_of(page)) > LEAST_OVERLAP
+def is_labelled(sheet: Sheet, found: Box) -> bool:
+    """Return whether the ink found in a box is sure to have the label of the sheet."""
+    if sheet.digit < 0:
+        return sheet.digit == NOT_ONE_DIGIT
+    return overlap(found, box_of(sheet)) > LEAST_OVERLAP
 
 
-def box_of(page: Page) -> Box:
-    """Return the box of the ink on a page."""
-    x, y, width, height = cv2.boundingRect((page.ink > 0.3).view(np.uint8))
+def box_of(sheet: Sheet) -> Box:
+    """Return the box of the ink on a sheet."""
+    x, y, width, height = cv2.boundingRect((sheet.ink > 0.3).view(np.uint8))
     return x, y, x + width, y + height
 
 
@@ -58,30 +58,30 @@ def overlap(one: Box, other: Box) -> float:
     return both / max(1e-6, areas - both)
 
 
-def find_in_thumbnails(hands: list[Hand], count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return random thumbnails as the net gets them: (n, 1, 28, 28) uint8 pixels and their digits (n,) int64."""
+def detect_in_thumbnails(samples: list[Sample], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return random thumbnails as the net sees them: (n, 1, 28, 28) uint8 pixels and their digits (n,) int64."""
     pixels, digits = [], []
     for number in tqdm(range(count), "thumbnails", unit="picture", leave=False, disable=None):
         chance = np.random.default_rng((seed, number, 1))
-        hand = pick(hands, chance)
-        ink = separate_ink(make_thumbnail(hand, chance))
+        sample = pick(samples, chance)
+        ink = separate_ink(make_thumbnail(sample, chance))
         if ink:
             pixels.append(ink.pixels)
-            digits.append(hand.digit)
+            digits.append(sample.digit)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(digits)
 
 
-def make_thumbnail(hand: Hand, chance: Generator) -> NDArray[np.uint8]:
+def make_thumbnail(sample: Sample, chance: Generator) -> NDArray[np.uint8]:
     """Return a digit, mostly stretched to fill a picture of 16 to 32 pixels a side, in grey levels or in two."""
     side = int(chance.choice([16, 16, 20, 24, 28, 28, 32, 32]))
-    lines = vary(hand.lines, chance)
+    lines = vary(sample.lines, chance)
     points = lines.reshape(-1, 2)
     low, high = points.min(0), points.max(0)
     size = high - low
     # How far the digit is stretched towards a square.
     stretch = chance.choice([0.0, 1.0, chance.random()], p=[0.3, 0.45, 0.25])
     scale = (size.max() / np.maximum(size, 0.15 * size.max())) ** stretch
-    width = math.exp(chance.uniform(math.log(0.05), math.log(0.2)))
+    width = log_uniform(0.05, 0.2, chance)
     drawn = side * 4
     margin = chance.uniform(0.0, 0.16) * drawn + width * drawn / 2
     fitted = ((lines - (low + high) / 2) * scale) * ((drawn - 2 * margin) / size.max()) + drawn / 2

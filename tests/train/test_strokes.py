@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.hands import Hand, Lines, balance, join, read_pen_strokes, split_writers, trace
+from train.strokes import Lines, Sample, balance, join, read_pen_strokes, split_writers, trace
 
 
 def shape_of(lines: Lines) -> tuple[float, float, float, float]:
@@ -13,26 +13,26 @@ def shape_of(lines: Lines) -> tuple[float, float, float, float]:
     return (*low.tolist(), *high.tolist())
 
 
-def draw(corners: list[tuple[int, int]], thickness: int) -> Hand:
+def draw(corners: list[tuple[int, int]], thickness: int) -> Sample:
     """Return the lines along a polygon drawn on 28x28."""
     picture = np.zeros((28, 28), np.uint8)
     cv2.polylines(picture, [np.array(corners, np.int32)], False, 255, thickness)
-    (hand,) = trace(picture[None], np.array([4]))
-    return hand
+    (sample,) = trace(picture[None], np.array([4]))
+    return sample
 
 
 @pytest.mark.parametrize("thickness", [2, 3, 5])
 def test_lines_follow_the_middle_of_strokes(thickness: int) -> None:
-    hand = draw([(6, 4), (6, 23), (15, 23)], thickness)
-    assert hand.digit == 4
-    left, top, right, bottom = shape_of(hand.lines)
+    sample = draw([(6, 4), (6, 23), (15, 23)], thickness)
+    assert sample.digit == 4
+    left, top, right, bottom = shape_of(sample.lines)
     assert (top, bottom) == pytest.approx((-0.5, 0.5), abs=1e-5)
     assert right == pytest.approx(-left)
     assert right - left == pytest.approx(9 / 19, abs=0.12)
     # Every point lies on one of the two strokes.
-    x, y = hand.lines.reshape(-1, 2).T
+    x, y = sample.lines.reshape(-1, 2).T
     assert (np.minimum(np.abs(x - left), np.abs(y - bottom)) < 0.1).all()
-    length = np.linalg.norm(hand.lines[:, 0] - hand.lines[:, 1], axis=1).sum()
+    length = np.linalg.norm(sample.lines[:, 0] - sample.lines[:, 1], axis=1).sum()
     assert length == pytest.approx((19 + 9) / 19, rel=0.15)
 
 
@@ -44,12 +44,12 @@ def test_strokes_keep_their_proportions_and_gaps() -> None:
 
 
 def test_the_pen_strokes_are_those_that_their_readme_describes() -> None:
-    hands = read_pen_strokes()
-    assert len(hands) == 13_648
-    assert len({hand.writer for hand in hands}) == 470
-    assert {hand.digit for hand in hands} == set(range(10))
-    for hand in hands:
-        left, top, right, bottom = shape_of(hand.lines)
+    samples = read_pen_strokes()
+    assert len(samples) == 13_648
+    assert len({sample.writer for sample in samples}) == 470
+    assert {sample.digit for sample in samples} == set(range(10))
+    for sample in samples:
+        left, top, right, bottom = shape_of(sample.lines)
         assert max(right - left, bottom - top) == pytest.approx(1, abs=1e-4)
 
 
@@ -57,12 +57,12 @@ def test_held_out_writers_write_nothing_to_learn_from() -> None:
     learned_from, held_out = split_writers(read_pen_strokes())
     assert len(learned_from) + len(held_out) == 13_648
     assert 0.05 < len(held_out) / 13_648 < 0.2
-    assert not {hand.writer for hand in learned_from} & {hand.writer for hand in held_out}
+    assert not {sample.writer for sample in learned_from} & {sample.writer for sample in held_out}
 
 
-def test_who_wrote_a_hundred_times_as_much_counts_ten_times_as_much() -> None:
+def test_a_writer_of_a_hundred_times_as_many_samples_counts_ten_times_as_much() -> None:
     lines = np.zeros((1, 2, 2), np.float32)
-    hands = [Hand(1, lines, "rare")] * 20 + [Hand(1, lines, "common")] * 2_000
-    drawn = [hand.writer for hand in balance(hands)]
-    assert len(drawn) == len(hands)
+    samples = [Sample(1, lines, "rare")] * 20 + [Sample(1, lines, "common")] * 2_000
+    drawn = [sample.writer for sample in balance(samples)]
+    assert len(drawn) == len(samples)
     assert drawn.count("common") / drawn.count("rare") == pytest.approx(10, rel=0.3)
