@@ -9,6 +9,8 @@ import gzip
 import io
 import json
 import os
+import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -18,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +28,7 @@ import psutil
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from bench.machine import describe_machine
-from bench.processes import count_workers, find_service, sum_cpu_seconds, sum_memory_mb
+from bench.processes import find_service, sum_cpu_seconds, sum_memory_mb
 from operate.client import Client, ServiceError
 from operate.config import ROOT, OperatorError, read_config
 
@@ -175,7 +177,7 @@ def describe(client: Client, load: dict[int, Point], bulk: dict[int, float], siz
     """Return the report in Markdown."""
     facts = describe_machine()
     if service := find_service(client.inference):
-        facts["workers"] = count_workers(service)
+        facts["workers"] = sum("operate.worker" in process.cmdline() for process in service)
     parts = [
         f"This machine: {'; '.join(f'{name}: {value}' for name, value in facts.items())}.",
         tabulate(*list_load(load)),
@@ -185,6 +187,19 @@ def describe(client: Client, load: dict[int, Point], bulk: dict[int, float], siz
         tabulate(["side of a JPEG, pixels", "ms"], *([str(side), f"{ms:.1f}"] for side, ms in sizes.items())),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Return the facts about the machine that the figures depend on."""
+    processors = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", processors)
+    return {
+        "processor": name[1] if name else platform.machine(),
+        "multiplies in": "bf16" if "bf16" in processors else "f32",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "OpenVINO": version("openvino"),
+    }
 
 
 def list_load(load: dict[int, Point]) -> Iterator[list[str]]:

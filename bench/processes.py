@@ -23,11 +23,6 @@ def find_service(address: str) -> list[psutil.Process]:
     return []
 
 
-def count_workers(service: Sequence[psutil.Process]) -> int:
-    """Return how many of the processes are workers."""
-    return sum("operate.worker" in word for process in service for word in process.cmdline())
-
-
 def sum_cpu_seconds(service: Sequence[psutil.Process]) -> float:
     """Return the processor time that the processes have taken so far."""
     return sum(sum(process.cpu_times()[:2]) for process in service)

@@ -24,7 +24,7 @@ from evaluate.sheets import make_sheets, split_by_kind, to_pictures
 from model.digit_net import load_net
 from operate.client import Client
 from operate.config import OperatorError, read_config, read_model_config
-from train.mnist import read_test
+from train.mnist import read_mnist
 
 # How many pictures are measured at each severity of a corruption, of each out-of-distribution kind, and of sheets.
 CORRUPTED = 300
@@ -71,7 +71,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     if url:
         predict = partial(predict_with_service, Client(read_config(), url))
     sets = [pictures for folder in folders for pictures in read_folder(folder, limit)]
-    test, digits = (part[:limit] for part in read_test())
+    test, digits = (part[:limit] for part in read_mnist(train=False))
     pixels = test[:, 0].numpy()
     mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], digits.numpy())
     from_net = predict_pixels(load_net(), threshold, test)

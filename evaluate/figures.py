@@ -14,8 +14,30 @@ from PIL import Image
 from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
 from evaluate.predictions import REFUSED, Result, certain_but_wrong, count_correct, find_correct, read_upload
-from evaluate.style import BLUE, FRAME, GREY, INK, ORANGE, figure_style, save
 
+BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
+COLOURS = 48
+# A decorator for functions that draw a figure.
+in_style = mpl.rc_context(
+    {
+        "font.size": 9,
+        "text.color": INK,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.edgecolor": FRAME,
+        "axes.labelcolor": INK,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": "#e8eaed",
+        "xtick.color": "#555b63",
+        "ytick.color": "#555b63",
+        "legend.frameon": False,
+        "figure.dpi": 110,
+    }
+)
 # Bins of fewer predictions are not drawn: their shares mean little.
 FEWEST_IN_BIN = 10
 
@@ -23,34 +45,7 @@ FEWEST_IN_BIN = 10
 Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
-@figure_style()
-def plot_confusion(result: Result) -> bytes:
-    """Draw how often each digit was read as each; mistakes are coloured, the diagonal is not."""
-    pictures, predictions = result
-    table = np.zeros((10, 10), int)
-    accepted = predictions.accepted
-    np.add.at(table, (pictures.digits[accepted], predictions.digits[accepted]), 1)
-    mistakes = table * (1 - np.eye(10, dtype=int))
-    figure = Figure(figsize=(5.2, 4.9))
-    axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(4, 1.6 * mistakes.max()))
-    for digit in range(10):
-        axes.add_patch(mpl.patches.Rectangle((digit - 0.5, digit - 0.5), 1, 1, color="#eef2f8"))
-        for read in range(10):
-            if table[digit, read]:
-                colour = BLUE if digit == read else INK
-                axes.text(read, digit, f"{table[digit, read]}", ha="center", va="center", fontsize=8.5, color=colour)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(range(10))
-        axis.set_ticks(np.arange(9) + 0.5, minor=True)
-    axes.grid(visible=False)
-    axes.grid(which="minor")
-    axes.tick_params(which="both", length=0)
-    axes.set(xlabel="read as", ylabel="digit")
-    return save(figure)
-
-
-@figure_style()
+@in_style
 def plot_calibration(judged: dict[str, Judged]) -> bytes:
     """Draw the share that was correct by confidence, for up to two named sets, above the number of predictions."""
     figure = Figure(figsize=(5.2, 5.4))
@@ -78,7 +73,7 @@ def plot_calibration(judged: dict[str, Judged]) -> bytes:
     return save(figure)
 
 
-@figure_style()
+@in_style
 def plot_confidences(digits: Result, others: Sequence[Result], threshold: float) -> bytes:
     """Draw histograms of the confidences in digits and in each kind of other picture, with the threshold."""
     rows = [digits, *others]
@@ -96,14 +91,14 @@ def plot_confidences(digits: Result, others: Sequence[Result], threshold: float)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
     place = every[0].get_xaxis_transform()
-    every[0].text(threshold, 1.03, f"certain from {threshold:g}  ", transform=place, ha="right")
+    every[0].text(threshold, 0.5, f"certain from {threshold:g}  ", transform=place, ha="right")
     every[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     every[-1].set(xlim=(0, 1), xlabel="confidence (height: share of the pictures; refused ones are at 0 %)")
     figure.subplots_adjust(hspace=0.75)
     return save(figure)
 
 
-@figure_style()
+@in_style
 def plot_corruptions(curves: Sequence[tuple[Corruption, Sequence[Result]]]) -> bytes:
     """Draw the curves of each corruption below a sheet at each severity."""
     figure = Figure(figsize=(9, 9.4))
@@ -151,7 +146,7 @@ def show(axes: Axes, picture: NDArray[np.uint8], colour: str = FRAME) -> None:
         spine.set(visible=True, color=colour, linewidth=1)
 
 
-@figure_style()
+@in_style
 def plot_mistakes(result: Result, count: int) -> bytes:
     """Show the most confident of the wrong predictions: picture, ink, the pixels the net got, and the digits."""
     pictures, predictions = result
@@ -182,21 +177,10 @@ def plot_mistakes(result: Result, count: int) -> bytes:
     return save(figure)
 
 
-@figure_style()
-def plot_out_of_distribution(results: Sequence[Result], count: int) -> bytes:
-    """Show the first pictures of each out-of-distribution set with their answers."""
-    figure = Figure(figsize=(9, 1.3 * len(results)))
-    every = figure.subplots(len(results), count, squeeze=False)
-    for row, (pictures, predictions) in zip(every, results, strict=True):
-        for axes in row:
-            axes.set_axis_off()
-        for axes, upload, digit, confidence, certain in zip(
-            row, pictures.uploads, predictions.digits, predictions.confidences, predictions.certain, strict=False
-        ):
-            axes.set_axis_on()
-            show(axes, thumbnail(upload, 48), ORANGE if certain else FRAME)
-            title = "refused" if digit == REFUSED else f"{digit}, {100 * confidence:.0f} %"
-            axes.set_title(title, fontsize=8, weight="normal", loc="center", pad=2, color=ORANGE if certain else INK)
-        row[0].text(0, 1.32, pictures.name, transform=row[0].transAxes, weight="bold", fontsize=9)
-    figure.subplots_adjust(wspace=0.1, hspace=0.6)
-    return save(figure)
+def save(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, small because it has few colours."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12, facecolor="white")
+    small = io.BytesIO()
+    Image.open(file).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()

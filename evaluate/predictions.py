@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
 
 import numpy as np
 import requests
@@ -27,8 +26,6 @@ THREADS = 2
 CONNECTIONS = 16
 BATCH = 1_000
 REFUSED = -1
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) ->
     """Return the nets' predictions for picture files, without a service."""
     # Before the threads, each of which would load them.
     load_engines()
-    return collect(map_in_threads(partial(read_one, threshold), uploads, THREADS, name))
+    return predict_in_threads(partial(read_one, threshold), uploads, THREADS, name)
 
 
 def read_one(threshold: float, upload: bytes) -> Answer:
@@ -112,14 +109,9 @@ def read_upload(upload: bytes) -> Reading | None:
     return None if isinstance(reading, BadImage) else reading
 
 
-def collect(answers: Sequence[Answer]) -> Predictions:
-    """Return n answers as predictions."""
-    return Predictions(*(np.array(part) for part in zip(*answers, strict=True)))
-
-
 def predict_with_service(client: Client, uploads: Sequence[bytes], name: str) -> Predictions:
     """Return a service's predictions for picture files, sent over 16 connections. Raises ServiceError."""
-    return collect(map_in_threads(partial(predict_one, client), uploads, CONNECTIONS, name))
+    return predict_in_threads(partial(predict_one, client), uploads, CONNECTIONS, name)
 
 
 def predict_one(client: Client, upload: bytes) -> Answer:
@@ -139,11 +131,14 @@ def predict_one(client: Client, upload: bytes) -> Answer:
         raise ServiceError(f"The service at {client.inference} sent an answer without a digit: {answer}") from cause
 
 
-def map_in_threads(function: Callable[[bytes], Item], uploads: Sequence[bytes], threads: int, name: str) -> list[Item]:
-    """Call a function for each picture file, from several threads behind a progress bar on stderr."""
+def predict_in_threads(
+    predict: Callable[[bytes], Answer], uploads: Sequence[bytes], threads: int, name: str
+) -> Predictions:
+    """Return the predictions for picture files, each made in one of the threads, behind a progress bar on stderr."""
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(tqdm(pool.map(function, uploads), name, len(uploads), unit="picture", leave=False, disable=None))
+        answers = tqdm(pool.map(predict, uploads), name, len(uploads), unit="picture", leave=False, disable=None)
+        return Predictions(*(np.array(part) for part in zip(*answers, strict=True)))
     finally:
         # After Ctrl-C nobody waits for the rest.
         pool.shutdown(cancel_futures=True)

@@ -15,7 +15,6 @@ from model.record import compute_hash
 from model.weights import INK_WEIGHTS, WEIGHTS
 
 MISTAKES = 24
-EXAMPLES = 10
 
 # The results at each severity of a corruption.
 Curve = tuple[Corruption, list[Result]]
@@ -37,6 +36,14 @@ def tabulate(results: Sequence[Result]) -> Table:
             row += ["", "", certain, "", "", f"{auroc(results[0][1].confidences, predictions.confidences):.4f}"]
         table.append(row)
     return table
+
+
+def tabulate_confusion(result: Result) -> Table:
+    """Return how often each digit was read as each."""
+    counts = np.zeros((10, 10), int)
+    accepted = result[1].accepted
+    np.add.at(counts, (result[0].digits[accepted], result[1].digits[accepted]), 1)
+    return [["", *map(str, range(10))], *([str(digit), *map(str, row)] for digit, row in enumerate(counts))]
 
 
 def tabulate_kinds(kinds: dict[str, Result]) -> Table:
@@ -91,7 +98,7 @@ def describe(
         Section(
             "Confusion",
             "MNIST's test pictures: a row for each digit, a column for each answer, without refused pictures.",
-            figures={"Confusion matrix": ("confusion.png", figures.plot_confusion(results[0]))},
+            [tabulate_confusion(results[0])],
         ),
         Section(
             "Calibration",
@@ -101,18 +108,8 @@ def describe(
         ),
         Section(
             "Out of distribution",
-            "Pictures that do not show one digit should be doubted (not certain) or refused (400). Above each example "
-            "are its answer and confidence, in orange where it is certain.",
-            figures={
-                "Confidences of digits and of other pictures": (
-                    "confidence.png",
-                    figures.plot_confidences(results[0], others, threshold),
-                ),
-                "Examples of other pictures": (
-                    "out-of-distribution.png",
-                    figures.plot_out_of_distribution(others, EXAMPLES),
-                ),
-            },
+            "Pictures that do not show one digit should be doubted (not certain) or refused (400).",
+            figures={"Confidences": ("confidence.png", figures.plot_confidences(results[0], others, threshold))},
         ),
         Section(
             "Paper, pen and light",

@@ -12,20 +12,16 @@ from PIL import Image
 from model.attribution import attribute
 from model.geometry import Box, Ink, extent
 from model.recognise import Reading
-from model.weights import WEIGHTS, Weights, load_weights
+from model.weights import WEIGHTS, load_weights
 
 DECIMALS = 4
-
-
-@functools.cache
-def load_digit_weights() -> Weights:
-    """Return the weights of DigitNet, which a worker needs for explanations only."""
-    return load_weights(WEIGHTS)
+# A worker needs them for explanations only.
+load_once = functools.cache(load_weights)
 
 
 def explain(reading: Reading, with_mask: bool) -> dict[str, Any]:
     """Return pixels, saliency, box and, if wanted, mask of one picture, as the README describes them."""
-    attribution = attribute(load_digit_weights(), reading.ink.pixels, reading.digit)
+    attribution = attribute(load_once(WEIGHTS), reading.ink.pixels, reading.digit)
     levels, box = crop(reading.ink)
     explanation = {
         "pixels": reading.ink.pixels[0].tolist(),

@@ -78,8 +78,9 @@ ADVICE = f"send a {', '.join(TITLES)} or {LAST_TITLE} file"
 SIGNATURES = tuple((re.compile(each.signature, re.DOTALL), each) for each in FORMATS)
 # A PNG or JPEG is also found after spare bytes, such as a line break, a form's headers or a camera's own header.
 SPARE_BYTES = 1024
-# A picture as base64, in either alphabet, or as a data URL; no picture file begins like that.
-TEXT = re.compile(rb"\s*(?:data:image/[\w.+-]+;base64,)?[\w+/\s-]{40,}={0,2}\s*", re.ASCII)
+# A picture as base64, in either alphabet, or as a data URL; no picture file begins like that. Nothing is matched again
+# (possessive quantifiers), or a few thousand spaces would take minutes.
+TEXT = re.compile(rb"\s*+(?:data:image/[\w.+-]++;base64,)?+[\w+/\s-]{40,}+={0,2}+\s*+", re.ASCII)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STANDARD_ALPHABET = str.maketrans("-_", "+/")
 

@@ -57,7 +57,7 @@ def make_ink(pixels: NDArray[np.uint8]) -> Ink:
 def cut_out(levels: NDArray[np.uint8], chosen: NDArray[np.bool_], scale: float = 1.0) -> Ink:
     """Return the chosen marks in (h, w) uint8 levels of ink with their soft edge; one level is scale picture pixels."""
     rows, columns = extent(chosen)
-    edge = dilate(chosen[rows, columns], square(3))
+    edge = dilate(chosen[rows, columns], np.ones((3, 3), np.bool_))
     cropped = np.where(edge, levels[rows, columns], 0).astype(np.uint8)
     box = (columns.start * scale, rows.start * scale, columns.stop * scale, rows.stop * scale)
     return Ink(centre(fit(cropped)), cropped, box)
@@ -73,7 +73,7 @@ def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
     varied = np.pad(ink, 1)
     if thickness < THINNEST_STROKE_PX:
         widen = round((THINNEST_STROKE_PX - thickness) / scale)
-        varied = dilate(np.pad(varied, widen // 2), square(1 + widen))
+        varied = dilate(np.pad(varied, widen // 2), np.ones((1 + widen, 1 + widen), np.bool_))
     elif thickness > WIDEST_STROKE_PX:
         narrow = 1 + round((thickness - WIDEST_STROKE_PX) / scale)
         varied = 255 - dilate(255 - varied, disc(narrow))
@@ -112,11 +112,6 @@ def dilate(ink: NDArray[np.uint8] | NDArray[np.bool_], pen: NDArray[np.bool_]) -
     height, width = ink.shape
     parts = (padded[row : row + height, column : column + width] for row, column in np.argwhere(pen))
     return functools.reduce(np.maximum, parts)
-
-
-def square(side: int) -> NDArray[np.bool_]:
-    """Return a square pen."""
-    return np.ones((side, side), np.bool_)
 
 
 def disc(diameter: int) -> NDArray[np.bool_]:

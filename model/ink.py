@@ -10,10 +10,9 @@ from model.geometry import Box, Ink, cut_out
 from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape
 
 Grey = NDArray[np.uint8]
-Planes = NDArray[np.float32]
 Mask = NDArray[np.float32]
 # Takes the planes (n, 2, 160, 160) of n pictures and returns the ink 0..1 in each, (n, 80, 80).
-InkEngine = Callable[[Planes], Mask]
+InkEngine = Callable[[NDArray[np.float32]], Mask]
 
 # Chosen on 142 phone photographs, 319 scans and 250 drawings. Each may be halved (AROUND: be 1.1) or raised by half;
 # that moves at most one picture in two hundred of any of these sets.

@@ -12,7 +12,7 @@ from model.errors import BadImage, refusal
 from model.geometry import Ink
 from model.ink import find_ink
 
-# A picture's probabilities differ beyond these decimals with the pictures that it is recognised together with.
+# As many decimals as answers show.
 DECIMALS = 6
 
 

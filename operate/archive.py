@@ -19,6 +19,7 @@ from operate.config import ROOT, OperatorError, read_config
 
 # What TorchServe wants outside the packages, at the archive's root.
 AT_ROOT = ("digit_net.py", "digit_handler.py", "model-config.yaml")
+LEFT_OUT = ("__pycache__", "*.worse.*", *AT_ROOT)
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"
@@ -52,7 +53,7 @@ def build(model_store: Path, model: str) -> Path:
             export, packages = Path(scratch) / "export", Path(scratch) / "packages"
             export.mkdir()
             for room in ("model", "handler"):
-                shutil.copytree(ROOT / room, packages / room, ignore=shutil.ignore_patterns("__pycache__", *AT_ROOT))
+                shutil.copytree(ROOT / room, packages / room, ignore=shutil.ignore_patterns(*LEFT_OUT))
             subprocess.run(
                 [*command, "--extra-files", packages, "--export-path", export],
                 cwd=ROOT,

@@ -57,12 +57,9 @@ def encode_v1(pictures: Iterable[bytes]) -> Body:
     return json.dumps({"instances": instances}).encode(), {"Content-Type": "application/json"}
 
 
-def encode_v2(pixels: NDArray[np.uint8], binary: bool = True) -> Body:
-    """Return the body that sends (n, 28, 28) uint8 pixels in KServe's v2 protocol, behind the JSON or in it."""
-    tensor: dict[str, Any] = {"name": "pixels", "shape": pixels.shape, "datatype": "UINT8"}
-    if not binary:
-        tensor["data"] = pixels.ravel().tolist()
-        return json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
+def encode_v2(pixels: NDArray[np.uint8]) -> Body:
+    """Return the body that sends (n, 28, 28) uint8 pixels in KServe's v2 protocol, behind the JSON."""
+    tensor = {"name": "pixels", "shape": pixels.shape, "datatype": "UINT8"}
     head = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
     return head + pixels.tobytes(), headers

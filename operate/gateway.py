@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from operate.config import ROOT, OperatorError
 
@@ -21,16 +22,10 @@ def find_nginx() -> str | None:
 
 
 class Gateway:
-    """nginx with its own folder, owned by the user if one is given, while the context lasts.
+    """nginx with its own folder while the context lasts; options are those of subprocess.Popen."""
 
-    Its output is appended to the file printed, or goes to this program's.
-    """
-
-    def __init__(
-        self, settings: dict[str, str], folder: Path, quit_timeout_s: float, user: int | None = None, printed: str = ""
-    ) -> None:
-        self.settings, self.folder, self.quit_timeout_s, self.user = settings, folder, quit_timeout_s, user
-        self.printed = folder / printed if printed else None
+    def __init__(self, settings: dict[str, str], folder: Path, quit_timeout_s: float, **options: Any) -> None:  # noqa: ANN401
+        self.settings, self.folder, self.quit_timeout_s, self.options = settings, folder, quit_timeout_s, options
 
     @property
     def address(self) -> str:
@@ -54,22 +49,8 @@ class Gateway:
         if not nginx:
             raise OperatorError("nginx is missing (Debian: apt install nginx).")
         command = [nginx, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
-        output = self.printed.open("ab") if self.printed else None
-        if self.user:
-            for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, self.user, self.user)
         # Its own session: see TorchServe.
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            user=self.user,
-            group=self.user,
-            start_new_session=True,
-        )
-        if output:
-            output.close()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **self.options)
         while not self.is_listening():
             self.check()
             time.sleep(POLL_S)
@@ -86,8 +67,7 @@ class Gateway:
     def check(self) -> None:
         """Raise OperatorError if it has ended."""
         if self.process.poll() is not None:
-            output = f" {self.printed.read_text().strip()}" if self.printed else ""
-            raise OperatorError(f"nginx ended with code {self.process.returncode}.{output}")
+            raise OperatorError(f"nginx ended with code {self.process.returncode}.")
 
     def is_listening(self) -> bool:
         """Return whether it accepts connections."""

@@ -43,18 +43,14 @@ def make_gateway(config: Config, port: int, trusted: str, folder: Path) -> Gatew
 
 def main() -> int:
     """Serve until stopped and return 0, or 3 if no worker stays alive and 1 after any other failure."""
-
-    def run() -> NoReturn:
-        port = read_port(os.environ.get("PORT", "8080"))
-        host(port, os.environ.get("GATEWAY_TRUSTED_PROXIES", ""), Path(tempfile.gettempdir()) / "host")
-
-    return run_until_stopped(run)
+    return run_until_stopped(host)
 
 
-def host(port: int, trusted: str, folder: Path) -> NoReturn:
+def host() -> NoReturn:
     """Run both until Stopped is raised, or OperatorError when one of them ends or does not start."""
+    port, folder = read_port(os.environ.get("PORT", "8080")), Path(tempfile.gettempdir()) / "host"
     config = write_config(port, folder)
-    gateway = make_gateway(config, port, trusted, folder / "gateway")
+    gateway = make_gateway(config, port, os.environ.get("GATEWAY_TRUSTED_PROXIES", ""), folder / "gateway")
     provide_archive(config)
     with ExitStack() as stack:
         torchserve = stack.enter_context(TorchServe(config))

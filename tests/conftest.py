@@ -14,18 +14,44 @@ from operate.archive import build
 from operate.gateway import Gateway
 from tests.harness.gateway import run_gateway
 from tests.harness.service import Service, start, stop
-from train.mnist import read_test
+from train.mnist import read_mnist
+from train.strokes import Sample, read_held_out_samples
 
 # --hypothesis-profile=soak takes hours. What a service answers in time is for its tests to say.
 settings.register_profile("short", max_examples=100, deadline=None)
 settings.register_profile("soak", max_examples=100_000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("short")
 
+# Files and folders that take longest, those that wait beside those that compute.
+LONGEST = (
+    "operate/test_rollout.py",
+    "train",
+    "docker/test_fleet.py",
+    "faults",
+    "model",
+    "hostile",
+    "server/test_stuck_workers.py",
+    "evaluate",
+    "operate",
+    "docker",
+    "web",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left alone with one at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((place for place, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session")
 def mnist_test() -> tuple[Tensor, Tensor]:
     """The 10,000 test pictures (10000, 1, 28, 28) uint8 and their digits (10000,)."""
-    return read_test()
+    return read_mnist(train=False)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +64,12 @@ def shipped_net() -> DigitNet:
 def engine() -> Engine:
     """Both shipped nets."""
     return build_engine()
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Sample]:
+    """Handwriting that training never saw."""
+    return read_held_out_samples()
 
 
 @pytest.fixture(scope="session")

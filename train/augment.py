@@ -5,6 +5,7 @@ column, y the row, both 0..27. Unless a docstring says otherwise, functions take
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -265,10 +266,8 @@ def blur(ink: Tensor, generator: torch.Generator) -> Tensor:
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     blurred = functional.conv2d(ink.transpose(0, 1), kernel[:, None], padding=reach, groups=count).transpose(0, 1)
     # A camera's exposure brings some of the contrast back.
-    gain = (255 / blurred.amax((1, 2, 3), keepdim=True).clamp(min=50)) ** uniform(
-        0, 1, (count, 1, 1, 1), ink, generator
-    )
-    return blurred * gain
+    gain = 255 / blurred.amax((1, 2, 3), keepdim=True).clamp(min=50)
+    return blurred * gain ** uniform(0, 1, (count, 1, 1, 1), ink, generator)
 
 
 def shake(ink: Tensor, generator: torch.Generator) -> Tensor:
@@ -312,12 +311,8 @@ def fade(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 def draw_lines(ink: Tensor, generator: torch.Generator) -> Tensor:
     """Draw up to two lines across, straight, dotted or zigzag, like ruling, a margin or a crossing-out."""
-    count = len(ink)
+    number = partial(uniform, shape=(len(ink), 1, 1, 1), like=ink, generator=generator)
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
-
-    def number(low: float, high: float) -> Tensor:
-        return uniform(low, high, (count, 1, 1, 1), ink, generator)
-
     for _ in range(2):
         angle = number(0, math.pi)
         along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
@@ -346,12 +341,9 @@ def lift(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def invert_part(ink: Tensor, generator: torch.Generator) -> Tensor:
-    """Invert a band of the picture, or what lies on either side of it."""
+    """Invert a band of the picture, or both sides of it."""
+    number = partial(uniform, shape=(len(ink), 1, 1, 1), like=ink, generator=generator)
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
-
-    def number(low: float, high: float) -> Tensor:
-        return uniform(low, high, (len(ink), 1, 1, 1), ink, generator)
-
     angle = torch.where(number(0, 1) < 0.5, 0.0, math.pi / 2) + number(-0.1, 0.1)
     across = y * angle.cos() - x * angle.sin() - number(-7, 7)
     inside = (across.abs() < number(3, 8)) ^ (number(0, 1) < 0.5)

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-# The moving average of the weights.
+# Of the moving average of the weights.
 EMA_DECAY = 0.999
 
 

@@ -1,5 +1,7 @@
 """Outliers: shapes that are not one digit, made of digits, lines and blocks, which teach the net to doubt."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,10 +33,8 @@ def make_outliers(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Te
 def place(ink: Tensor, wide: Tensor, tall: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Scale each picture by (B,) wide and tall, and move it (B,) x to the right and y down, in pixels."""
     none = torch.zeros_like(wide)
-    maps = torch.stack([1 / wide, none, -x / wide * 2 / SIDE_PX, none, 1 / tall, -y / tall * 2 / SIDE_PX], 1).view(
-        -1, 2, 3
-    )
-    return functional.grid_sample(ink, to_grid(maps), align_corners=False)
+    maps = torch.stack([1 / wide, none, -x / wide * 2 / SIDE_PX, none, 1 / tall, -y / tall * 2 / SIDE_PX], 1)
+    return functional.grid_sample(ink, to_grid(maps.view(-1, 2, 3)), align_corners=False)
 
 
 def pairs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
@@ -102,7 +102,7 @@ def fill(ink: Tensor, digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
-    """Make patches, clouds and grain: what a picture without writing leaves."""
+    """Make patches, clouds and grain, as a picture without writing has."""
     shape = (len(ink), 1, 1, 1)
     fine = torch.where(uniform(0, 1, shape, ink, generator) < 0.5, field(7, ink, generator), field(4, ink, generator))
     grain = torch.empty(ink.shape, device=ink.device).normal_(generator=generator)
@@ -116,12 +116,8 @@ def blobs(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
 
 def solids(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
     """Fill one to three blocks that widen or taper, half of the time mirrored: the silhouette of a thing."""
-    count = len(ink)
+    number = partial(uniform, shape=(len(ink), 1, 1, 1), like=ink, generator=generator)
     y, x = torch.meshgrid(*[torch.arange(SIDE_PX, device=ink.device) - 13.5] * 2, indexing="ij")
-
-    def number(low: float, high: float) -> Tensor:
-        return uniform(low, high, (count, 1, 1, 1), ink, generator)
-
     made = torch.zeros_like(ink)
     for block in range(3):
         tall = number(3, 13)

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 from torch import Tensor
 from tqdm import tqdm
 
-from train.mnist import read_training, split
+from train.mnist import read_mnist, split
 
 PEN_STROKES = Path(__file__).parent.parent / "data" / "pen_strokes" / "pen_strokes.json.gz"
 # Digits are enlarged first, because skeletons at MNIST's size are uneven.
@@ -49,7 +48,7 @@ def read_held_out_samples() -> list[Sample]:
 
 def read_mnist_samples(indices: Tensor) -> list[Sample]:
     """Return the MNIST training digits of some indices (n,) as lines."""
-    pixels, digits = read_training()
+    pixels, digits = read_mnist(train=True)
     return trace(pixels[indices, 0].numpy(), digits[indices].numpy())
 
 
@@ -70,6 +69,9 @@ def join(strokes: list[list[list[int]]]) -> Lines:
 
 def trace(pixels: NDArray[np.uint8], digits: NDArray[np.int64]) -> list[Sample]:
     """Return (n, 28, 28) MNIST digits as lines along their skeletons."""
+    # Takes as long to import as half of torch.
+    from skimage.morphology import skeletonize
+
     samples = []
     pairs = zip(pixels, digits.tolist(), strict=True)
     for picture, digit in tqdm(pairs, "skeletons", len(pixels), unit="digit", leave=False, disable=None):

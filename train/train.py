@@ -14,7 +14,7 @@ from model.weights import WEIGHTS
 from train.augment import MILD_SHARE, augment, bend, corrupt
 from train.detected import detect_in_thumbnails, detect_on_sheets
 from train.fit import Recipe, fit
-from train.mnist import read_test, read_training, split
+from train.mnist import read_mnist, split
 from train.outliers import make_outliers
 from train.record import make_parser, may_write, positive, write
 from train.sheets.layout import NOT_ONE_DIGIT
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     net = train(options.epochs, options.seed, frozenset(options.without), options.limit)
     seconds = time.monotonic() - started
-    pixels, digits = read_training()
+    pixels, digits = read_mnist(train=True)
     held_out = split()[1][: options.limit]
     record = {
         "seed": options.seed,
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "limit": options.limit,
         "without": sorted(options.without),
         MEASURE: round(accuracy(net, pixels[held_out], digits[held_out]), 4),
-        "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_test())), 4),
+        "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_mnist(train=False))), 4),
         "duration_s": round(seconds, 1),
     }
     return write(net, options.weights, record, MEASURE, options.force)
@@ -87,7 +87,7 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(seed)
-    everything, labels = read_training()
+    everything, labels = read_mnist(train=True)
     held_out = split()[1][:limit]
     pixels, digits = (tensor.to(device) for tensor in gather(everything, labels, without, limit, seed))
     held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
@@ -135,18 +135,14 @@ def make_epochs(
 def make_batches(
     pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str], mild_share: float
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return (n * 256, 1, 28, 28) uint8 pixels of digits (n * 256,) as n batches, alike in what they are made of."""
+    """Return (n * 256, 1, 28, 28) uint8 pixels of digits (n * 256,) as n batches of the same mixture."""
     ink, targets = make_batch(pixels, digits, generator, without, mild_share)
     count = len(pixels) // BATCH
     return [(ink[first::count], targets[first::count]) for first in range(count)]
 
 
 def make_batch(
-    pixels: Tensor,
-    digits: Tensor,
-    generator: torch.Generator,
-    without: frozenset[str],
-    mild_share: float = MILD_SHARE,
+    pixels: Tensor, digits: Tensor, generator: torch.Generator, without: frozenset[str], mild_share: float
 ) -> tuple[Tensor, Tensor]:
     """Return (B, 1, 28, 28) uint8 pixels of (B,) digits as varied ink 0..255, with (B, 10) target probabilities.
 
@@ -164,15 +160,11 @@ def make_batch(
 
 
 @torch.inference_mode()
-def classify(net: DigitNet, pixels: Tensor) -> Tensor:
-    """Return the most probable digit (N,) int64 of each of (N, 1, 28, 28) uint8 pixels, computed in float32."""
-    device = net.fc1.weight.device
-    return torch.cat([net(batch.to(device)).argmax(1).cpu() for batch in pixels.split(1_000)])
-
-
 def accuracy(net: DigitNet, pixels: Tensor, digits: Tensor) -> float:
     """Return the share 0..1 of (N, 1, 28, 28) uint8 pixels that the net classifies as their digit (N,)."""
-    return (classify(net, pixels) == digits).double().mean().item()
+    device = net.fc1.weight.device
+    classified = torch.cat([net(batch.to(device)).argmax(1).cpu() for batch in pixels.split(1_000)])
+    return (classified == digits).double().mean().item()
 
 
 @torch.inference_mode()

@@ -1,5 +1,7 @@
 // A pad to draw on with mouse, finger or pen.
 
+import { paint, toFile } from "./picture.js";
+
 const PAPER = "#fff";
 const INK = "#111";
 // Width of a line, as a share of the pad; a pen's pressure makes it thinner or wider.
@@ -159,12 +161,7 @@ export class Pad {
 
   /** Return the drawing as a PNG file. */
   toFile() {
-    const sent = document.createElement("canvas");
-    sent.width = sent.height = SENT_PX;
-    const context = sent.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.drawImage(this.canvas, 0, 0, SENT_PX, SENT_PX);
-    return new Promise((resolve) => sent.toBlob(resolve, "image/png"));
+    return toFile(paint(this.canvas, SENT_PX), "image/png");
   }
 }
 

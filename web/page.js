@@ -26,7 +26,9 @@ const pad = new Pad(element("pad"), (isEnd) => {
   const reading = restart({ isFinal: isEnd });
   clearTimeout(timer);
   if (pad.isEmpty) {
-    showNothing();
+    complain("");
+    element("status").textContent = "";
+    element("invitation").hidden = false;
     return;
   }
   timer = setTimeout(async () => {
@@ -233,12 +235,6 @@ function show(answer, milliseconds) {
   element("probabilities").replaceChildren(...bars(answer));
   element("time").textContent = `Answered in ${Math.round(milliseconds)} ms.`;
   element("result").hidden = false;
-}
-
-function showNothing() {
-  complain("");
-  element("status").textContent = "";
-  element("invitation").hidden = false;
 }
 
 /** Show a problem, or that there is none, in place of an answer or beside it. */

@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
@@ -13,6 +12,7 @@ from operate.gateway import Gateway
 from tests.docker.ask import PREDICTIONS, Answer, ask
 from tests.harness.gateway import run_gateway
 from tests.harness.service import EXAMPLES, Service, frozen, poll, start, stop, write_config
+from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
@@ -33,6 +33,11 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
         workers = running.config.management + "/models/mnist?synchronous=true"
         requests.put(workers + "&min_worker=0&max_worker=0", timeout=60)
         assert status(503).error == "The service is not ready: try again in a few seconds."
+        for path in ("health", "models/mnist", f"models/mnist/versions/{CURRENT}"):
+            answer = requests.get(f"{running.config.inference}/v2/{path}/ready", timeout=30)
+            assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert not requests.get(f"{running.config.inference}/v1/models/mnist", timeout=30).json()["ready"]
+        assert requests.get(f"{running.config.inference}/v2/health/live", timeout=30).ok
         requests.put(workers + "&min_worker=1&max_worker=1", timeout=60)
         status(200)
 
@@ -49,8 +54,6 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(service: Service) -> None:
-    (java,) = psutil.Process(service.process.pid).children()
-
     def ask_slow(gateway: Gateway) -> tuple[Answer, float]:
         begun = time.monotonic()
         return ask(gateway, f"POST {PREDICTIONS}", body=SEVEN), time.monotonic() - begun
@@ -60,7 +63,7 @@ def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(service: Service
         run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "15s"}) as patient_once,
         ThreadPoolExecutor() as clients,
     ):
-        with frozen(java):
+        with frozen(service.java):
             asked = list(clients.map(ask_slow, (patient_twice, patient_once)))
         for (late, after_s), expected_s in zip(asked, (6, 15), strict=True):
             assert expected_s <= after_s < expected_s + 2
@@ -70,12 +73,11 @@ def test_a_service_is_asked_twice_in_15_s_before_it_is_too_slow(service: Service
 
 @pytest.mark.slow
 def test_a_request_is_answered_at_the_second_try(service: Service) -> None:
-    (java,) = psutil.Process(service.process.pid).children()
     with (
         run_gateway(service.config.inference, settings={"GATEWAY_TIMEOUT": "3s"}) as gateway,
         ThreadPoolExecutor(1) as client,
     ):
-        with frozen(java):
+        with frozen(service.java):
             answer = client.submit(ask, gateway, f"POST {PREDICTIONS}", body=SEVEN)
             poll(lambda: "upstream timed out" in (gateway.folder / "printed").read_text())
         assert answer.result().status == 200

@@ -50,10 +50,8 @@ def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: 
     # Each is large enough for a request of its own, which the gateway refuses while it is being sent.
     for number in range(40):
         (tmp_path / f"{number}.png").write_bytes(EXAMPLES[5].read_bytes() + bytes(1_900_000))
-    printed, refusal = (
-        gateway.folder / "printed",
-        '"path": "/predictions/mnist", "protocol": "HTTP/1.1", "status": 429,',
-    )
+    printed = gateway.folder / "printed"
+    refusal = '"path": "/predictions/mnist", "protocol": "HTTP/1.1", "status": 429,'
     before = printed.read_text().count(refusal)
     command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path, "--url", gateway.address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bulk:
@@ -76,8 +74,8 @@ def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 200)
 
 
-def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
-    """More requests at once than may wait in the service, from many clients."""
+def test_a_full_queue_becomes_a_429(gateway: Gateway, service: Service) -> None:
+    # More requests at once than may wait in the service, from many clients.
     request = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
@@ -99,6 +97,8 @@ def test_a_full_queue_becomes_a_429(gateway: Gateway) -> None:
     # A slow machine is too slow for those that wait longest.
     assert {answer.status for answer in answers} <= {200, 429, 504}
     assert len(answered) > 0
+    metrics = requests.get(f"{service.config.metrics}/metrics", timeout=30).text
+    assert 'digit_refused_total{reason="queue_full",' in metrics
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-import yaml
 from PIL import Image
 
 from operate.config import ROOT
@@ -29,7 +28,6 @@ from tests.harness.load import load
 from tests.harness.service import EXAMPLES, START_TIMEOUT_S, free_port, poll
 
 IMAGE = "digits-host:latest"
-HOSTS = ROOT / "docker" / "hosts"
 SEVEN = EXAMPLES[7].read_bytes()
 # What a client meets on a connection that nginx closes before it has read a request.
 CLOSED = ("RemoteDisconnected", "ConnectionResetError", "BrokenPipeError")
@@ -70,18 +68,12 @@ def run_host(**settings: str) -> Iterator[Host]:
     if user:
         for path in (scratch, printed):
             os.chown(path, user, user)
-    environment = (
-        os.environ | settings | {"PORT": str(port), "TMPDIR": str(scratch), "LOG_LOCATION": str(scratch / "logs")}
-    )
+    places = {"PORT": str(port), "TMPDIR": str(scratch), "LOG_LOCATION": str(scratch / "logs")}
+    environment = os.environ | settings | places
+    command = [sys.executable, "-m", "operate.host"]
     with printed.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "operate.host"],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            user=user,
-            group=user,
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, user=user, group=user
         )
     running = Host(process, f"http://127.0.0.1:{port}", printed)
     try:
@@ -277,20 +269,10 @@ def inspect(name: str, field: str) -> str:
     return podman("inspect", "--format", f"{{{{.State.{field}}}}}", name).stdout.strip()
 
 
-LISTENING = """
-import psutil
-print(sorted({(each.laddr.ip.removeprefix("::ffff:"), each.laddr.port)
-              for each in psutil.net_connections("tcp") if each.status == "LISTEN"}))
-"""
-
-
 @pytest.mark.slow
 def test_a_container_of_512_mb_reads_photos_and_stops_in_order(photo: bytes) -> None:
     with run_container() as running:
         assert "<!doctype html>" in requests.get(running.address, timeout=30).text
-        loopback = [("127.0.0.1", port) for port in (9001, 9002, 9003)]
-        listening = podman("exec", running.name, ".venv/bin/python", "-c", LISTENING).stdout
-        assert listening == f"{[('0.0.0.0', 9000), *loopback]}\n"  # noqa: S104
         for _ in range(5):
             assert requests.post(running.address + PREDICTIONS, photo, timeout=60).json()["digit"] == 7
         with load(running.address + PREDICTIONS, pictures={7: photo}) as counts:
@@ -316,12 +298,7 @@ def test_a_container_ends_with_an_error_when_one_process_does(name: str) -> None
         assert inspect(running.name, "ExitCode") == "1"
 
 
-def test_the_files_for_hosts_name_what_is_there() -> None:
-    render = yaml.safe_load((HOSTS / "render.yaml").read_text())["services"][0]
-    assert (render["dockerfilePath"], render["healthCheckPath"]) == ("docker/Dockerfile", "/ready")
-    space = yaml.safe_load((HOSTS / "space.md").read_text().split("---")[1])
-    assert (space["sdk"], space["app_port"]) == ("docker", 8080)
+def test_the_last_stage_is_the_image_for_hosts_which_may_not_name_one() -> None:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
     assert "ENV LOG_LOCATION=/tmp/logs PORT=8080\n" in dockerfile
-    # Hosts that cannot be told which stage to build take the last.
     assert dockerfile.rpartition("\nFROM ")[2].startswith("files AS host\n")

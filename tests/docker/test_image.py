@@ -49,15 +49,8 @@ def test_the_files_of_the_image_are_enough_to_serve(tmp_path: Path) -> None:
 
 
 def test_the_configuration_differs_only_where_a_container_does() -> None:
-    here, there = read_config(CONFIG).values, read_config(SHIPPED).values
-    assert {name for name in here if name not in there} == {name for name in here if name.startswith("cors_")}
-    assert not [name for name in there if name not in here]
-    assert {name for name in there if there[name] != here[name]} == {
-        "inference_address",
-        "metrics_address",
-        "model_store",
-    }
-    assert there["management_address"].startswith("http://127.0.0.1:")
+    other = {name for name, _ in read_config(CONFIG).values.items() ^ read_config(SHIPPED).values.items()}
+    assert {name for name in other if "cors_" not in name} == {"inference_address", "metrics_address", "model_store"}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

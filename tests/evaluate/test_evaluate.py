@@ -5,20 +5,18 @@ import re
 import subprocess
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
 from torch import Tensor
 
 from evaluate.corruptions import CORRUPTIONS, Corruption, make_uploads
-from evaluate.document import Section, write_report
 from evaluate.evaluate import main
-from evaluate.figures import plot_confusion
 from evaluate.metrics import auroc, calibration_error, wilson
 from evaluate.out_of_distribution import make_out_of_distribution
 from evaluate.pictures import OUT_OF_DISTRIBUTION, FolderError, PictureSet, read_folder
 from evaluate.predictions import Predictions, predict_in_process
+from evaluate.report import tabulate_confusion
 from operate.config import ROOT
 from tests.harness.service import EXAMPLES
 
@@ -117,16 +115,6 @@ def test_out_of_distribution_pictures_are_the_same_each_time(mnist_test: tuple[T
         assert len({Image.open(io.BytesIO(upload)).tobytes() for upload in kind.uploads}) == 3
 
 
-def test_a_report_is_markdown_with_its_figures_beside_it(tmp_path: Path) -> None:
-    figure = EXAMPLES[1].read_bytes()
-    table = [["pictures", "n"], ["noise", "10"]]
-    write_report(tmp_path, "Title", [Section("Part", "Text.", [table], {"A figure": ("figure.png", figure)})])
-    rows = "| pictures | n |\n|---|--:|\n| noise | 10 |"
-    expected = f"# Title\n\n## Part\n\nText.\n\n{rows}\n\n![A figure](figure.png)\n"
-    assert (tmp_path / "report.md").read_text() == expected
-    assert (tmp_path / "figure.png").read_bytes() == figure
-
-
 @pytest.mark.slow
 def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
     (tmp_path / "9").mkdir()
@@ -138,8 +126,9 @@ def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
     assert re.search(rf"^{tmp_path.name} +1 +0.00 ", run.stdout, re.MULTILINE)
     assert re.search(r"^scribbles +12 .* [01]\.\d{4}$", run.stdout, re.MULTILINE)
     markdown = (tmp_path / "report" / "report.md").read_text()
+    assert re.search(r"^\| MNIST test \| 12 \| 100.00 ", markdown, re.MULTILINE)
     figures = re.findall(r"^!\[.+\]\((.+)\)$", markdown, re.MULTILINE)
-    names = "confusion calibration confidence out-of-distribution corruptions mistakes-1 mistakes-2"
+    names = "calibration confidence corruptions mistakes-1 mistakes-2"
     assert [Path(figure).stem for figure in figures] == names.split()
     for figure in figures:
         content = (tmp_path / "report" / figure).read_bytes()
@@ -147,11 +136,13 @@ def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
         assert len(content) < 60_000
 
 
-def test_drawing_leaves_no_style_behind() -> None:
-    predictions = Predictions(np.array([3]), np.array([0.9]), np.array([True]))
-    plot_confusion((PictureSet("one", [b""], np.array([3])), predictions))
-    for name in ("axes.grid", "axes.titlelocation", "font.size", "text.color", "figure.dpi"):
-        assert mpl.rcParams[name] == mpl.rcParamsDefault[name]
+def test_the_confusion_table_counts_answers_but_not_refusals() -> None:
+    pictures = PictureSet("three", [b""] * 3, np.array([4, 4, 4]))
+    predictions = Predictions(np.array([4, 9, -1]), np.array([0.9, 0.6, 0]), np.array([True, False, False]))
+    table = tabulate_confusion((pictures, predictions))
+    assert table[0] == ["", *"0123456789"]
+    assert table[5] == ["4", *"0000100001"]
+    assert sum(int(count) for row in table[1:] for count in row[1:]) == 2
 
 
 @pytest.mark.parametrize(
@@ -167,11 +158,3 @@ def test_what_cannot_be_evaluated_is_reported_in_a_sentence(
 ) -> None:
     assert main(options) == 1
     assert sentence in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "many"])
-def test_a_wrong_limit_is_refused(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refusal:
-        main([f"--limit={limit}"])
-    assert refusal.value.code == 2
-    assert "--limit" in capsys.readouterr().err

@@ -5,26 +5,17 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from ts.service import Service
 
 from evaluate.pictures import png
 from model.decode import decode
-from model.digit_net import DigitNet
 from model.engine import Engine
 from model.recognise import Reading, recognise
 from tests.handler.worker import GOOD, ask
 from tests.harness.service import EXAMPLES
 
 EXPLAIN = {"explain": "True"}
-
-
-def read(engine: Engine, upload: bytes) -> Reading:
-    """Return what both nets read in an upload."""
-    (reading,) = recognise([decode(upload)], engine)
-    assert isinstance(reading, Reading)
-    return reading
 
 
 def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, engine: Engine) -> None:
@@ -34,7 +25,9 @@ def test_an_explanation_has_pixels_their_attribution_and_a_box(loaded: Service, 
         assert list(answer) == ["digit", "confidence", "certain", "probabilities", "pixels", "saliency", "box"]
         assert answer["digit"] == digit
         pixels, attribution = np.array(answer["pixels"]), np.array(answer["saliency"])
-        assert np.array_equal(pixels, read(engine, path.read_bytes()).ink.pixels[0])
+        (reading,) = recognise([decode(path.read_bytes())], engine)
+        assert isinstance(reading, Reading)
+        assert np.array_equal(pixels, reading.ink.pixels[0])
         assert attribution.shape == (28, 28)
         assert not attribution[pixels == 0].any()
 
@@ -104,34 +97,3 @@ def test_the_mask_is_sent_only_with_an_explanation_and_on_demand(loaded: Service
         ((status, answer),) = ask(loaded, {"body": GOOD} | row, headers=headers)
         assert status == 200
         assert "mask" not in answer
-
-
-def test_the_attribution_adds_up_to_what_the_ink_adds_to_the_logit(
-    loaded: Service, engine: Engine, shipped_net: DigitNet
-) -> None:
-    pixels = torch.from_numpy(read(engine, GOOD).ink.pixels)
-    with torch.inference_mode():
-        with_ink, without = shipped_net(torch.stack([pixels, torch.zeros_like(pixels)]))
-    added = (with_ink[3] - with_ink.mean()) - (without[3] - without.mean())
-    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
-    assert np.sum(answer["saliency"]) == pytest.approx(added.item(), rel=0.05)
-
-
-def test_ink_that_counts_for_the_digit_is_needed_for_it(loaded: Service, shipped_net: DigitNet) -> None:
-    ((_, answer),) = ask(loaded, {"body": GOOD}, headers=EXPLAIN)
-    pixels, attribution = np.array(answer["pixels"], np.uint8), np.array(answer["saliency"])
-    lost = []
-    for order in (np.argsort(-attribution, axis=None), np.argsort(attribution, axis=None)):
-        rest = pixels.copy().reshape(-1)
-        rest[order[: np.count_nonzero(pixels) // 2]] = 0
-        with torch.inference_mode():
-            whole, half = shipped_net(torch.from_numpy(np.stack([pixels, rest.reshape(28, 28)]))[:, None])
-        lost.append(((whole[3] - whole.mean()) - (half[3] - half.mean())).item())
-    assert lost[0] > 2 * max(lost[1], 0)
-    assert lost[0] > 1
-
-
-def test_a_picture_that_cannot_be_explained_gets_its_own_400(loaded: Service) -> None:
-    answers = ask(loaded, {"body": b"no picture"}, {"body": GOOD}, headers=EXPLAIN)
-    assert [status for status, _ in answers] == [400, 200]
-    assert "saliency" not in ask(loaded, {"body": GOOD}, headers={"explain": "False"})[0][1]

@@ -1,17 +1,15 @@
-"""Pixels and picture files come in tensors of any usual kind, and outputs go out as they are wanted."""
+"""Pixels and picture files come in tensors of any usual kind."""
 
 import base64
-import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from ts.context import RequestProcessor
 from ts.service import Service
 
+from evaluate.pictures import png
 from handler.tensors import DATATYPES, parse_input
 from tests.handler.worker import ask
 from tests.harness.service import EXAMPLES
@@ -53,9 +51,7 @@ def test_pixels_in_one_tensor_are_read_as_files_are(
     assert [index for index, error in enumerate(outputs["error"]) if error] == [5]
     assert outputs["error"][5] == "The picture is blank."
     for index in (0, 4, 6, 69):
-        picture = io.BytesIO()
-        Image.fromarray(pixels[index]).save(picture, "PNG")
-        ((_, alone),) = ask(loaded, {"body": picture.getvalue()})
+        ((_, alone),) = ask(loaded, {"body": png(pixels[index])})
         assert outputs["digit"][index] == alone["digit"]
         assert outputs["certain"][index] == alone["certain"]
         assert outputs["confidence"][index] == pytest.approx(alone["confidence"], abs=1e-5)
@@ -96,27 +92,6 @@ def test_picture_files_may_come_in_a_tensor(loaded: Service) -> None:
     assert behind == answer
     ((status, cut),) = ask(loaded, {"body": head + binary[:-1]}, headers=headers)
     assert (status, "binary_data_size" in cut["error"]) == (400, True)
-
-
-def test_outputs_are_chosen_by_name_and_sent_as_bytes_on_demand(loaded: Service) -> None:
-    pixels = np.stack([ONE[0], np.zeros((28, 28), np.uint8)])
-    wanted = [{"name": "error"}, {"name": "digit", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
-    message = {"inputs": [tensor_of(pixels)], "outputs": wanted, "parameters": {"binary_data_output": True}}
-    loaded.context.request_processor = [RequestProcessor({})]
-    (body,) = loaded._entry_point([{"body": json.dumps(message).encode()}], loaded.context)
-    headers = loaded.context.get_response_headers(0)
-    size = int(headers["inference-header-content-length"])
-    answer = json.loads(body[:size])
-    assert headers["content-type"] == "application/octet-stream"
-    assert [output["name"] for output in answer["outputs"]] == ["error", "digit", "probabilities"]
-    sizes = [output.get("parameters", {}).get("binary_data_size", 0) for output in answer["outputs"]]
-    assert sum(sizes) == len(body) - size
-    assert body[size:][: sizes[0]] == b"\0\0\0\0" + b"\x15\0\0\0The picture is blank."
-    assert answer["outputs"][1]["data"][1] == -1
-    probabilities = np.frombuffer(body[size + sizes[0] :], "<f4").reshape(2, 10)
-    assert probabilities.sum(1) == pytest.approx([1, 0], abs=1e-5)
-    ((status, refused),) = ask(loaded, {"body": json.dumps(message | {"outputs": [{"name": "logits"}]}).encode()})
-    assert (status, "There is no output logits" in refused["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

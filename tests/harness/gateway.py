@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -51,7 +52,12 @@ def run_gateway(
             "GATEWAY_FILES": str(folder),
             "GATEWAY_CERTIFICATES": str(folder / "certificates"),
         }
-        user = NOBODY if os.geteuid() == 0 else None
-        with Gateway(shipped | (settings or {}) | places, folder, QUIT_TIMEOUT_S, user, "printed") as gateway:
-            yield gateway
+        with (folder / "printed").open("ab") as printed:
+            options: dict[str, Any] = {"stdout": printed, "stderr": printed}
+            if os.geteuid() == 0:
+                options |= {"user": NOBODY, "group": NOBODY}
+                for path in (folder, *folder.rglob("*")):
+                    os.chown(path, NOBODY, NOBODY)
+            with Gateway(shipped | (settings or {}) | places, folder, QUIT_TIMEOUT_S, **options) as gateway:
+                yield gateway
         assert gateway.process.returncode == 0

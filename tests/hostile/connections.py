@@ -6,13 +6,14 @@ import json
 import re
 import socket
 import threading
+from collections.abc import Collection
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-# What a refusal may be: of the request, or because the service has no place or no time for it.
-FITTING = {400, 403, 404, 405, 411, 413, 414, 415, 417, 431, 501, 503, 504, 505}
+# An answer, or a refusal: of the request, or because the service has no place or no time for it.
+FITTING = {200, 204, 400, 403, 404, 405, 411, 413, 414, 415, 417, 431, 501, 503, 504, 505}
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,19 @@ class Answer:
         assert self.headers.get_content_type() == "application/json", (self.status, self.headers.items(), self.body)
         return json.loads(self.body)
 
-    def check(self) -> None:
-        """Assert that it is an answer, or a fitting refusal with a sentence."""
+    def check(self, statuses: Collection[int] = FITTING) -> None:
+        """Assert that its status is one of these, and that a refusal has a sentence."""
+        assert self.status in statuses, (self.status, self.body)
         if self.status not in (200, 204):
-            assert self.status in FITTING, (self.status, self.body)
             assert list(self.json) == ["error"]
-            assert re.fullmatch(r"[A-Z].*\.", self.json["error"], re.DOTALL), self.body
+            # TorchServe's own sentences have no full stop.
+            assert re.fullmatch(r"[A-Z]\S* .+", self.json["error"], re.DOTALL), self.body
 
 
-class Received(io.BytesIO):
-    """Bytes that were received, for one HTTPResponse after the other."""
+class Stream(io.BufferedReader):
+    """Bytes that come over a connection, for one HTTPResponse after the other."""
 
-    def makefile(self, _mode: str) -> "Received":
+    def makefile(self, _mode: str) -> "Stream":
         """Return itself, as a socket returns a file."""
         return self
 
@@ -48,30 +50,45 @@ class Received(io.BytesIO):
         """Stay open for the next one."""
 
 
-def converse(url: str, sent: bytes, timeout_s: float = 60, quiet_s: float | None = None) -> list[Answer]:
+def converse(url: str, sent: bytes, quiet_s: float) -> list[Answer]:
     """Send bytes to the host of a URL; return the answers until the connection is closed, or quiet for so long."""
     address = urlsplit(url)
     received = b""
-    with socket.create_connection((address.hostname, address.port), timeout_s) as connection:
+    with socket.create_connection((address.hostname, address.port), 60) as connection:
         # What refuses a request early may close the connection while it is sent: its answer counts all the same.
         with suppress(ConnectionError):
             connection.sendall(sent)
-        connection.settimeout(quiet_s or timeout_s)
+        connection.settimeout(quiet_s)
         with suppress(ConnectionError, TimeoutError):
             while piece := connection.recv(1 << 16):
                 received += piece
     return split_answers(received)
 
 
+def ask(url: str, sent: bytes, count: int = 1) -> list[Answer]:
+    """Send requests to the host of a URL; return as many answers, whether the connection is closed then or not."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), 60) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(sent)
+        stream = Stream(socket.SocketIO(connection, "r"))
+        return [read_answer(stream) for _ in range(count)]
+
+
 def split_answers(received: bytes) -> list[Answer]:
     """Return the answers that bytes hold. Raises HTTPException for anything else."""
-    stream = Received(received)
+    stream = Stream(io.BytesIO(received))
     answers = []
-    while stream.tell() < len(received):
-        response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
-        response.begin()
-        answers.append(Answer(response.status, response.msg, response.read()))
+    while stream.peek():
+        answers.append(read_answer(stream))
     return answers
+
+
+def read_answer(stream: Stream) -> Answer:
+    """Return the next answer of a stream. Raises HTTPException for anything else."""
+    response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
+    response.begin()
+    return Answer(response.status, response.msg, response.read())
 
 
 def write_request(path: str, body: bytes = b"", method: str = "POST", headers: dict[str, str] | None = None) -> bytes:

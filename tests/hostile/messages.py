@@ -1,4 +1,4 @@
-"""Hostile messages: JSON of wrong shapes and types, multipart forms, heads of requests."""
+"""Hostile messages: JSON of wrong shapes and types, and multipart forms."""
 
 import base64
 import json
@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.harness.service import EXAMPLES
-from tests.hostile.connections import write_request
-from tests.hostile.uploads import FILES
+from tests.model.pictures import FILES
 
 Json = Any
 
@@ -126,28 +125,3 @@ def forms(draw: st.DrawFn) -> tuple[str, bytes]:
         body += line + ends + head.encode("latin-1") + ends * 2 + content + ends
     body += draw(st.sampled_from([line + b"--\r\n", line, b"--", b""]))
     return f"multipart/form-data; boundary={boundary}", bytes(body)
-
-
-PATHS = [
-    *("/predictions/mnist", "/predictions/mnist/0.1.0", "/v2/models/mnist/infer", "/explanations/mnist"),
-    *("//", "/predictions/%00", "/predictions/mnist%2f..", "/../etc/passwd", "%", "/v1/models/\xe5:predict"),
-    *("/predictions/mnist?" + "a" * 3000, "/predictions/" + "a" * 2000, "/v2/models/mnist/versions/9/infer"),
-    *("/v1/models/mnist:classify", "/v2/models/mnist;x=y/infer"),
-]
-HEADERS = [
-    *("Content-Type", "Inference-Header-Content-Length", "Accept", "Origin", "explain", "describe", "Cookie"),
-    *("Content-Encoding", "Range", "X-Forwarded-For", "Authorization", "Accept-Encoding", "Upgrade"),
-]
-WORDS = ["", "a/b", "application/json; charset=utf-16", "multipart/form-data", "True", "-1", "9" * 20, "identity, gzip"]
-# Requests with odd methods, paths and headers, whose body is a picture.
-HEADS = st.builds(
-    write_request,
-    st.sampled_from(PATHS),
-    st.just(PICTURE),
-    st.sampled_from(["POST", "PUT", "GET", "PATCH", "TRACE", "OPTIONS", "post", "X" * 100]),
-    st.dictionaries(
-        st.sampled_from(HEADERS),
-        st.sampled_from(WORDS) | st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=100),
-        max_size=8,
-    ),
-)

@@ -92,7 +92,8 @@ PROBES = {
     "HTTP/9.9": attach(b"", WHOLE.replace(b"HTTP/1.1", b"HTTP/9.9")),
     "an unknown expectation": attach(b"Expect: a miracle\r\n"),
     "an upgrade to HTTP/2": attach(UPGRADE),
-    "HTTP/2": Probe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    # To a server of HTTP/1 its preface is two malformed requests.
+    "HTTP/2": Probe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", most=2),
     "TLS": Probe(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300) + b"\r\n\r\n"),
     **{
         f"the coding {coding.decode()!r}, {way}": Probe(START + b"Transfer-Encoding:" + coding + b"\r\n" + rest)

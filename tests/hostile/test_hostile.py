@@ -17,94 +17,70 @@ from hypothesis import strategies as st
 from tests.harness.gateway import run_gateway
 from tests.harness.load import PAUSE_S, load
 from tests.harness.service import EXAMPLES, Service
-from tests.hostile.connections import Answer, Recorder, converse, write_request
-from tests.hostile.messages import EXTREME, HEADS, changed_messages, forms
-from tests.hostile.probes import PROBES
-from tests.hostile.uploads import BOMBS, PACKED, damaged_files
+from tests.hostile.connections import Answer, Recorder, Stream, ask, converse, read_answer, write_request
+from tests.hostile.messages import EXTREME, changed_messages, forms
+from tests.hostile.probes import CHUNKED, PROBES
+from tests.hostile.uploads import BOMBS, damaged_files
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.soak]
 
 PREDICTIONS = "/predictions/mnist"
 JSON_PATHS = (PREDICTIONS, "/v1/models/mnist:predict", "/v2/models/mnist/infer")
-# What a client meets that is one of many.
-TRUST = {"GATEWAY_TRUST": "set_real_ip_from 127.0.0.0/8;"}
 # After this pause no further answer to a probe is expected.
-QUIET_S = 1.0
+QUIET_S = 2.0
 HELD_OPEN = 200
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nobody_else_is_affected(own: Service) -> Iterator[None]:
     """Assert that other clients' pictures are read throughout, and that no worker dies."""
-    workers = own.workers
+    workers = {*own.workers}
     with load(own.predictions, 2, pause_s=PAUSE_S) as counts:
         yield
     assert set(counts) == {"right"}, counts
-    assert own.workers == workers
+    assert {*own.workers} == workers
 
 
 def post(service: Service, body: bytes, path: str = PREDICTIONS, **headers: str) -> Answer:
     """Return the one answer to a POST; the names of headers have _ for -."""
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
-    (answer,) = converse(service.config.inference, write_request(path, body, headers=lines))
+    (answer,) = ask(service.config.inference, write_request(path, body, headers=lines))
     return answer
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_small_file_that_would_grow_huge_is_refused(bomb: str, own: Service) -> None:
-    answer = post(own, BOMBS[bomb](), Content_Type="application/octet-stream")
-    answer.check()
-    assert answer.status == 400
-
-
-@pytest.mark.parametrize("body", PACKED)
-def test_a_body_that_would_grow_huge_is_refused(body: str, own: Service) -> None:
-    make, encoding, status = PACKED[body]
-    answer = post(own, make(), Content_Encoding=encoding)
-    answer.check()
-    assert answer.status == status
+    post(own, BOMBS[bomb](), Content_Type="application/octet-stream").check({400})
 
 
 @pytest.mark.parametrize("path", JSON_PATHS)
 @pytest.mark.parametrize("message", EXTREME)
 def test_json_without_end_is_refused(message: str, path: str, own: Service) -> None:
     answer = post(own, EXTREME[message], path, Content_Type="application/json")
-    answer.check()
-    assert answer.status == 400
+    answer.check({200, 400})
+    # Each picture of KServe's v1 protocol gets an error of its own.
+    assert answer.status == 400 or all(list(each) == ["error"] for each in answer.json["predictions"])
 
 
 @given(file=damaged_files())
 def test_a_damaged_file_is_read_or_refused(file: bytes, own: Service) -> None:
-    answer = post(own, file)
-    answer.check()
-    assert answer.status in (200, 400)
+    post(own, file).check({200, 400})
 
 
 @given(message=changed_messages(), path=st.sampled_from(JSON_PATHS))
 def test_a_message_of_wrong_shapes_and_types_is_read_or_refused(message: bytes, path: str, own: Service) -> None:
-    answer = post(own, message, path, Content_Type="application/json")
-    answer.check()
-    assert answer.status in (200, 400)
+    post(own, message, path, Content_Type="application/json").check({200, 400})
 
 
 @given(form=forms())
 def test_a_malformed_form_is_read_or_refused(form: tuple[str, bytes], own: Service) -> None:
-    answer = post(own, form[1], Content_Type=form[0])
-    answer.check()
-    assert answer.status in (200, 400)
-
-
-@given(sent=HEADS)
-def test_odd_methods_paths_and_headers_are_answered_or_refused(sent: bytes, own: Service) -> None:
-    (answer,) = converse(own.config.inference, sent)
-    answer.check()
-    assert answer.status < 500
+    post(own, form[1], Content_Type=form[0]).check({200, 400})
 
 
 def probe_all(url: str) -> dict[str, list[Answer]]:
     """Return the answers to each probe, sent on a connection of its own, some at a time."""
     with ThreadPoolExecutor(16) as pool:
-        answers = pool.map(lambda probe: converse(url, probe.sent, quiet_s=QUIET_S), PROBES.values())
+        answers = pool.map(lambda probe: converse(url, probe.sent, QUIET_S), PROBES.values())
         return dict(zip(PROBES, answers, strict=True))
 
 
@@ -133,17 +109,20 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def at_gateway(recorder: Recorder) -> dict[str, list[Answer]]:
     """What the gateway answers to each probe, in front of the recorder."""
-    with run_gateway(recorder.address, settings=TRUST) as gateway:
+    with run_gateway(recorder.address) as gateway:
         return probe_all(gateway.address)
 
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_the_gateway_answers_no_hidden_request(probe: str, at_gateway: dict[str, list[Answer]]) -> None:
     answers = at_gateway[probe]
-    assert len(answers) <= PROBES[probe].most
+    # The gateway may take the hidden request for one, and answers it itself then.
+    assert sum(answer.body.startswith(b'{"line"') for answer in answers) <= PROBES[probe].most
     for answer in answers:
-        answer.check()
         assert b"/ping" not in answer.body
+        # nginx's own 400 to a malformed chunk: an error_page for it would replace the service's 400s as well.
+        if answer.status != 400 or CHUNKED not in PROBES[probe].sent:
+            answer.check()
 
 
 def test_only_plain_requests_pass_the_gateway(at_gateway: dict[str, list[Answer]], recorder: Recorder) -> None:
@@ -166,7 +145,7 @@ def test_only_plain_requests_pass_the_gateway(at_gateway: dict[str, list[Answer]
 @pytest.fixture(scope="module")
 def entries(own: Service) -> Iterator[dict[str, str]]:
     """Where a client may reach the service."""
-    with run_gateway(own.config.inference, settings=TRUST) as gateway:
+    with run_gateway(own.config.inference) as gateway:
         yield {"the service": own.config.inference, "the gateway": gateway.address}
 
 
@@ -176,7 +155,7 @@ def test_pipelined_requests_get_their_answers_in_order(entry: str, entries: dict
         digits = random.Random(seed).sample(range(10), 8)
         requests = [write_request(PREDICTIONS, EXAMPLES[digit].read_bytes()) for digit in digits]
         sent = b"".join(request.replace(b"Connection: close\r\n", b"") for request in requests[:-1]) + requests[-1]
-        assert [answer.json["digit"] for answer in converse(entries[entry], sent)] == digits
+        assert [answer.json["digit"] for answer in ask(entries[entry], sent, len(digits))] == digits
 
 
 def test_many_slow_connections_keep_nobody_waiting(own: Service) -> None:
@@ -190,7 +169,7 @@ def test_many_slow_connections_keep_nobody_waiting(own: Service) -> None:
                 connection.sendall(sent[place : place + -(-len(sent) // 8)])
             assert post(own, EXAMPLES[1].read_bytes()).json["digit"] == 1
         for connection in slow:
-            assert b'"digit":7' in connection.makefile("rb").read()
+            assert read_answer(Stream(socket.SocketIO(connection, "r"))).json["digit"] == 7
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 1])

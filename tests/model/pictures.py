@@ -1,6 +1,7 @@
 """Files of every format that show the same paper, and how tests make others."""
 
 import io
+import struct
 import zlib
 from typing import Any
 
@@ -47,10 +48,14 @@ def in_lab(picture: Image.Image) -> Image.Image:
     return converted
 
 
+def make_chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def with_chunk(png: bytes, name: bytes, content: bytes) -> bytes:
     """Return a PNG with one more chunk behind its header."""
-    chunk = len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
-    return png[:33] + chunk + png[33:]
+    return png[:33] + make_chunk(name, content) + png[33:]
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -66,7 +71,7 @@ FILES = {
     "PNG, spare bytes": b"\r\n\r\n" + encode(PAPER),
     "PNG, animated": animate("PNG", EMPTY, BEGUN, PAPER),
     "JPEG": encode(PAPER, "JPEG"),
-    "JPEG, progressive": encode(PAPER, "JPEG", progressive=True),
+    "JPEG, progressive": encode(PAPER, "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08" + bytes(9)),
     "JPEG, CMYK": encode(PAPER.convert("CMYK"), "JPEG"),
     "JPEG, spare bytes": b"Content-Type: image/jpeg\r\n\r\n" + encode(PAPER, "JPEG"),
     "JPEG, MPO": animate("MPO", PAPER, EMPTY),
@@ -74,6 +79,7 @@ FILES = {
     "HEIF, 10 bits": encode(with_bits(16), "HEIF"),
     "HEIF, two pictures": animate("HEIF", PAPER, EMPTY),
     "WEBP": encode(PAPER, "WEBP"),
+    "WEBP, lossless": encode(PAPER, "WEBP", lossless=True),
     "WEBP, animated": animate("WEBP", EMPTY, BEGUN, PAPER),
     "AVIF": encode(PAPER, "AVIF"),
     "AVIF, animated": animate("AVIF", EMPTY, BEGUN, PAPER),

@@ -1,6 +1,5 @@
 """Each format is recognised and decoded, its library loaded when needed; page and README name the same formats."""
 
-import base64
 import re
 import subprocess
 import sys
@@ -31,14 +30,6 @@ def test_every_format_shows_the_same_paper(kind: str) -> None:
 
 def test_every_format_is_tried() -> None:
     assert {kind.partition(",")[0] for kind in FILES} == {each.name for each in FORMATS}
-
-
-def test_a_picture_may_be_text() -> None:
-    text = base64.b64encode(FILES["PNG"])
-    for upload in (text, b"data:image/png;base64," + text, text.rstrip(b"=") + b"\n"):
-        picture = decode(upload)
-        assert isinstance(picture, Picture)
-        assert np.array_equal(picture.grey, np.asarray(PAPER_GREY))
 
 
 def test_the_page_offers_files_of_every_format_and_no_other() -> None:

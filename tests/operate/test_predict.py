@@ -17,6 +17,8 @@ from operate.config import ROOT
 from tests.harness.service import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
+# Where no service answers.
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
@@ -34,16 +36,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def run(service: Service, *arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
-    """Run scripts/predict."""
-    command = [ROOT / "scripts" / "predict", "--url", service.config.inference, *arguments]
+def run(url: str, *arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
+    """Run scripts/predict on the service at an address."""
+    command = [ROOT / "scripts" / "predict", "--url", url, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_folder_becomes_a_table(kind: str, folder: Path, tmp_path: Path, service: Service) -> None:
     output = tmp_path / f"digits.{kind}"
-    done = run(service, folder, "--output", output)
+    done = run(service.config.inference, folder, "--output", output)
     assert done.returncode == 1, "three pictures are bad"
     assert "203 new of 203 files, 3 not read." in done.stderr
     assert "Skipped files that are not pictures: 1.\n" in done.stderr
@@ -56,7 +58,7 @@ def test_a_folder_becomes_a_table(kind: str, folder: Path, tmp_path: Path, servi
             assert not row["error"]
         else:
             assert str(row["error"]).endswith(".")
-    again = run(service, folder, "--output", output)
+    again = run(service.config.inference, folder, "--output", output)
     assert again.returncode == 0
     assert "0 new of 203 files" in again.stderr
     assert rows_of(output) == rows
@@ -72,40 +74,38 @@ def rows_of(path: Path) -> list[dict[str, object]]:
 
 def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, service: Service) -> None:
     output = tmp_path / "digits.csv"
-    run(service, folder, "--output", output)
+    run(service.config.inference, folder, "--output", output)
     lines = output.read_text().splitlines(keepends=True)
     output.write_text("".join(lines[:51]) + lines[51][:20])
-    assert "153 new of 203 files" in run(service, folder, "--output", output).stderr
+    assert "153 new of 203 files" in run(service.config.inference, folder, "--output", output).stderr
     assert sorted(output.read_text().splitlines()) == sorted("".join(lines).splitlines())
 
 
 def test_a_table_of_something_else_is_left_alone(tmp_path: Path, service: Service) -> None:
     output = tmp_path / "digits.jsonl"
     output.write_text("[7]\n")
-    done = run(service, EXAMPLES[1], "--output", output)
+    done = run(service.config.inference, EXAMPLES[1], "--output", output)
     assert (done.returncode, done.stderr) == (1, f"{output} holds something else: name another output.\n")
     assert output.read_text() == "[7]\n"
 
 
 @pytest.mark.parametrize("output", [[], ["--output", "a.csv"]])
 def test_without_a_service_a_sentence_says_how_to_start_one(output: list[str], tmp_path: Path) -> None:
-    command: list[str | Path] = [ROOT / "scripts" / "predict", "--url", "http://127.0.0.1:9", EXAMPLES[1]]
-    command += [tmp_path / word if word == "a.csv" else word for word in output]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(NOWHERE, EXAMPLES[1], *(tmp_path / word if word == "a.csv" else word for word in output))
     assert done.returncode == 1
-    assert "No service answers at http://127.0.0.1:9: start it with scripts/serve." in done.stderr
+    assert f"No service answers at {NOWHERE}: start it with scripts/serve." in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_digit_is_printed_per_file_and_each_failure(service: Service, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    printed = run(service, EXAMPLES[4], bad, tmp_path / "none.png", EXAMPLES[2])
+    printed = run(service.config.inference, EXAMPLES[4], bad, tmp_path / "none.png", EXAMPLES[2])
     assert printed.returncode == 1
     assert [line.split(": ")[1][0] for line in printed.stdout.splitlines()] == ["4", "2"]
     assert "bad.png: This is text, not a picture" in printed.stderr
     assert "none.png: No such file" in printed.stderr
-    assert run(service, EXAMPLES[4]).returncode == 0
+    assert run(service.config.inference, EXAMPLES[4]).returncode == 0
 
 
 def test_a_folder_from_a_phone_is_read(service: Service, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_folder_from_a_phone_is_read(service: Service, tmp_path: Path) -> None
         with Image.open(EXAMPLES[digit]) as picture:
             picture.save(tmp_path / f"IMG_{digit}.HEIC", "HEIF")
     shutil.copy(tmp_path / "IMG_7.HEIC", tmp_path / "IMG_7.jpg")
-    done = run(service, tmp_path)
+    done = run(service.config.inference, tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.split(": ")[1][0] for line in done.stdout.splitlines()] == ["7", "7", "8"]
 
@@ -124,7 +124,7 @@ def test_no_file_of_a_folder_is_passed_over_in_silence(service: Service, tmp_pat
     (tmp_path / "drawing.svg").write_text("<svg/>")
     for name in ("README.md", "labels.csv", "Makefile"):
         (tmp_path / name).write_text("7")
-    done = run(service, tmp_path)
+    done = run(service.config.inference, tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{tmp_path}/7.jpg: 7 (")
     assert "Skipped files that are not pictures: 3.\n" in done.stderr
@@ -133,8 +133,7 @@ def test_no_file_of_a_folder_is_passed_over_in_silence(service: Service, tmp_pat
 
 def test_a_folder_without_a_picture_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("7")
-    command: list[str | Path] = [ROOT / "scripts" / "predict", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(NOWHERE, tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path} contains no pictures: name another folder, or the files themselves.\n"
 
@@ -184,31 +183,26 @@ def test_a_file_that_is_added_changes_only_its_own_share(names: Path) -> None:
     assert changes == [{Path("a/added.png")}]
 
 
+SHARE = "must be I/N with I from 0 to N-1: 0/8 is the first of 8 shares.\n"
+SHARDS = ["8/8", "-1/8", "0/0", "1", "/", "", "a/b", "0/1/2", "0.5/2", " 0/2", "0/-2", "\u0660/\u0662"]
+TABLES = ["answers.parquet", "answers", "answers.csv.gz"]
+
+
 @pytest.mark.parametrize(
-    "shard", ["8/8", "-1/8", "0/0", "1", "/", "", "a/b", "0/1/2", "0.5/2", " 0/2", "0/-2", "\u0660/\u0662"]
+    ("option", "sentence"),
+    [
+        *((f"--shard={shard}", f"argument --shard: {shard!r} {SHARE}") for shard in SHARDS),
+        *((f"--output={name}", f"the table must end in .csv or .jsonl, not {name!r}\n") for name in TABLES),
+    ],
 )
-def test_a_share_that_is_none_is_refused(
-    shard: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_option_is_refused(
+    option: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sentence = f"argument --shard: {shard!r} must be I/N with I from 0 to N-1: 0/8 is the first of 8 shares.\n"
-    assert refuse(f"--shard={shard}", monkeypatch, capsys).endswith(sentence)
-
-
-@pytest.mark.parametrize("name", ["answers.parquet", "answers", "answers.csv.gz"])
-def test_a_table_of_another_format_is_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sentence = f"the name of the table must end in .csv or .jsonl, not {name!r}\n"
-    assert refuse(f"--output={name}", monkeypatch, capsys).endswith(sentence)
-
-
-def refuse(option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what is printed on a wrong option."""
     monkeypatch.setattr(sys, "argv", ["predict", "examples", option])
     with pytest.raises(SystemExit) as ended:
         predict.main()
     assert ended.value.code == 2
-    return capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 def test_three_runs_share_a_folder_and_one_that_was_killed_continues(tmp_path: Path, service: Service) -> None:
@@ -235,7 +229,7 @@ def test_three_runs_share_a_folder_and_one_that_was_killed_continues(tmp_path: P
     assert 0 < finished < sizes[1]
 
     for index, new in enumerate((sizes[0], sizes[1] - finished, sizes[2])):
-        done = run(service, *arguments[index])
+        done = run(service.config.inference, *arguments[index])
         assert done.returncode == 0, done.stderr
         assert f"{tables[index]}: {new} new of {sizes[index]} files, 0 not read." in done.stderr
 
@@ -248,7 +242,7 @@ def test_three_runs_share_a_folder_and_one_that_was_killed_continues(tmp_path: P
 def test_a_share_without_a_picture_is_an_empty_table(kind: str, content: str, tmp_path: Path, service: Service) -> None:
     empty = next(index for index in range(2) if not predict.find_pictures([EXAMPLES[7]], (index, 2)))
     output = tmp_path / f"answers.{kind}"
-    done = run(service, EXAMPLES[7], "--shard", f"{empty}/2", "--output", output)
+    done = run(service.config.inference, EXAMPLES[7], "--shard", f"{empty}/2", "--output", output)
     assert done.returncode == 0
     assert "0 new of 0 files, 0 not read." in done.stderr
     assert output.read_text() == content

@@ -30,13 +30,8 @@ def test_no_request_is_lost_while_workers_and_versions_change(own: Service, buil
     newer = remake(built, tmp_path, NEXT)
     with load(own.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] > 100)
-        for words in (
-            ("scale", "--min", 3, "--wait"),
-            ("scale", "--min", 1, "--wait"),
-            ("scale", "--min", 2, "--wait"),
-            ("deploy", newer),
-            ("rollback",),
-        ):
+        scaling = (("scale", "--min", count, "--wait") for count in (3, 1, 2))
+        for words in (*scaling, ("deploy", newer), ("rollback",)):
             before = counts["right"]
             done = manage(own, *words)
             assert done.returncode == 0, done.stderr
@@ -110,11 +105,12 @@ def test_a_broken_archive_leaves_the_old_version_serving(
         (("rollback",), "no other version"),
         (("undeploy", CURRENT), "is serving"),
         (("undeploy", "9"), "no version 9"),
+        (("scale", "--min", 0), "are not possible"),
+        (("scale", "--min", 3, "--max", 2), "are not possible"),
+        (("scale", "--min", 10_000), "are not possible"),
     ],
 )
-def test_an_impossible_change_of_versions_is_one_sentence(
-    words: tuple[object, ...], sentence: str, own: Service
-) -> None:
+def test_an_impossible_change_is_one_sentence(words: tuple[object, ...], sentence: str, own: Service) -> None:
     refused = manage(own, *words)
     assert refused.returncode == 1
     assert sentence in refused.stderr

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
 from operate.config import ROOT, read_model_config
 from tests.harness.load import PAUSE_S, load
 from tests.harness.management import manage, status
-from tests.harness.service import EXAMPLES, Service, poll, write_config
+from tests.harness.service import Service, poll, write_config
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
@@ -47,14 +46,6 @@ def test_scaling_waits_until_the_workers_are_ready(own: Service) -> None:
         assert [worker["status"] for worker in version["workers"]] == ["READY"] * count
 
 
-@pytest.mark.parametrize("words", [("--min", 0), ("--min", 3, "--max", 2), ("--min", 10_000)])
-def test_an_impossible_number_of_workers_is_refused(words: tuple[object, ...], own: Service) -> None:
-    refused = manage(own, "scale", *words)
-    assert refused.returncode == 1
-    assert "are not possible" in refused.stderr
-    assert refused.stderr.count("\n") == 1
-
-
 @pytest.mark.slow
 def test_a_killed_worker_loses_no_request(own: Service) -> None:
     with load(own.predictions, pause_s=PAUSE_S) as counts:
@@ -65,12 +56,3 @@ def test_a_killed_worker_loses_no_request(own: Service) -> None:
             psutil.Process(version["workers"][0]["pid"]).kill()
             poll(lambda: [each["ready_workers"] for each in status(own)["versions"]] == [2])
     assert set(counts) == {"right"}, counts
-
-
-def test_workers_that_die_are_replaced(own: Service) -> None:
-    (version,) = status(own)["versions"]
-    for worker in version["workers"]:
-        psutil.Process(worker["pid"]).kill()
-    response = requests.post(own.predictions, data=EXAMPLES[7].read_bytes(), timeout=60)
-    assert response.json()["digit"] == 7
-    poll(lambda: [each["ready_workers"] for each in status(own)["versions"]] == [2])

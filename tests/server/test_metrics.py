@@ -55,6 +55,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         requests.post(f"{service.config.inference}/v1/models/mnist:predict", json={name: pictures}, timeout=30)
     requests.post(service.predictions + "s", data=SEVEN, timeout=30)
     requests.post(service.predictions, data=bytes(service.config.max_request_bytes + 1), timeout=30)
+    requests.get(service.config.inference + "/nothing", timeout=30)
     form = {"Content-Type": 'multipart/form-data; boundary="'}
     requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
     expected = {
@@ -67,7 +68,9 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         'digit_requests_total{endpoint="v1",code="400"}': 2,
         'digit_request_ms_count{endpoint="explanations"}': 1,
         'digit_request_ms_count{endpoint="v1"}': 3,
+        'digit_requests_total{endpoint="other",code="404"}': 1,
         "digit_queue_ms_count": 19,
+        'digit_queue_ms_bucket{le="10000.0"}': 19,
         "digit_batch_ms_count": 19,
         "digit_batch_requests_sum": 19,
         f'digit_answers_total{{digit="7",certain="true",version="{CURRENT}"}}': 10,
@@ -81,7 +84,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         f'digit_refused_total{{reason="malformed_request",version="{CURRENT}"}}': 1,
         'digit_refused_total{reason="too_large",version=""}': 1,
         'digit_refused_total{reason="malformed_form",version=""}': 1,
-        'Requests4XX{Level="Host"}': 12,
+        'Requests4XX{Level="Host"}': 13,
     }
 
     def have_moved() -> bool:

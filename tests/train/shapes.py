@@ -1,4 +1,4 @@
-"""Plain shapes instead of digits, and what tests measure in ink."""
+"""Plain shapes instead of digits, and measures of ink."""
 
 import torch
 from torch import Tensor
@@ -39,11 +39,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 def amount(ink: Tensor) -> Tensor:
     """Return how much ink (B,) there is in each picture."""
     return ink.sum((1, 2, 3))
-
-
-def roughness(ink: Tensor) -> Tensor:
-    """Return the total variation (B,) of each picture."""
-    return ink.diff(dim=2).abs().sum((1, 2, 3)) + ink.diff(dim=3).abs().sum((1, 2, 3))
 
 
 def centre(ink: Tensor) -> Tensor:

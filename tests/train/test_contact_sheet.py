@@ -14,13 +14,6 @@ def test_the_picture_has_a_row_for_every_six_sheets(tmp_path: Path) -> None:
         assert picture.size == (2 * COLUMNS * (SIDE_PX + GAP_PX), 2 * (SIDE_PX + GAP_PX))
 
 
-def test_another_kind_of_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refusal:
-        main([str(tmp_path / "pages.txt")])
-    assert refusal.value.code == 2
-    assert "must end in .png or .jpg" in capsys.readouterr().err
-
-
 def test_a_missing_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "none" / "pages.png"
     assert main([str(path), "--pages", "1"]) == 1

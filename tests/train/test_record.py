@@ -1,12 +1,14 @@
 """Weights come with a record, and better ones are kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from train import train, train_ink
 from train.record import may_write, write
 
 
@@ -51,12 +53,6 @@ def test_only_worse_weights_do_not_replace_others(
         assert f"its share read 80.00% is better than {share:.2%}" in capsys.readouterr().err
 
 
-def test_a_record_without_its_weights_keeps_nothing(weights: Path) -> None:
-    weights.unlink()
-    assert write_with(weights, 0.1) == 0
-    assert weights.exists()
-
-
 @pytest.mark.parametrize(
     ("record", "force", "may"),
     [
@@ -80,8 +76,13 @@ def test_weights_without_a_record_of_the_measure_are_replaced_by_force_alone(
 def test_a_record_alone_is_no_obstacle(weights: Path) -> None:
     weights.unlink()
     assert may_write(weights, "share_read", force=False)
+    assert write_with(weights, 0.1) == 0
+    assert weights.exists()
 
 
-def test_a_missing_folder_is_noticed_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not may_write(tmp_path / "missing" / "net.pt", "share_read", force=True)
-    assert f"{tmp_path / 'missing'} is no folder." in capsys.readouterr().err
+@pytest.mark.parametrize("main", [train.main, train_ink.main])
+def test_a_missing_folder_is_noticed_before_training(
+    main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--weights", str(tmp_path / "missing" / "net.pt")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'missing'} is no folder.\n"

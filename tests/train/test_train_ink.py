@@ -36,19 +36,6 @@ def test_training_learns_and_keeps_better_weights(samples: list[Sample], tmp_pat
     assert (tmp_path / "ink.worse.pt").exists()
 
 
-@pytest.mark.parametrize("option", ["--pictures=0", f"--pictures={SHEETS - 1}", "--pictures=many", "--seed=x"])
-def test_a_wrong_option_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refusal:
-        main([option])
-    assert refusal.value.code == 2
-    assert option.split("=")[0] in capsys.readouterr().err
-
-
-def test_a_missing_folder_is_said_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--weights", str(tmp_path / "none" / "ink.pt")]) == 1
-    assert capsys.readouterr().err == f"{tmp_path / 'none'} is no folder.\n"
-
-
 def test_the_target_lies_where_the_net_sees_the_sheet(samples: list[Sample]) -> None:
     sheet = next(sheet for sheet in map(RandomSheets(samples, 99, 0).__getitem__, range(99)) if sheet.ink.any())
     target, planes = make_target(sheet), make_planes(sheet.grey)

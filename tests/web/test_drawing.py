@@ -1,7 +1,6 @@
 """What is drawn on the pad is read while it is drawn, can be undone, and is kept."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,30 +10,13 @@ from tests.web.pages import DIGITS, HANDS, both_origins, draw, paint_bounds
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
-@pytest.mark.parametrize(
-    ("hand", "origin"), [*((hand, "serve") for hand in HANDS), ("plain", "gateway")], indirect=["origin"]
-)
+@pytest.mark.parametrize("hand", HANDS)
 def test_drawn_digits_are_read(hand: str, page: Page) -> None:
     for digit, strokes in DIGITS.items():
         draw(page, strokes, hand)
         expect(page.locator("#digit")).to_have_text(str(digit))
         expect(page.locator("#time")).to_contain_text("ms")
         page.get_by_role("button", name="Clear").click()
-
-
-@both_origins
-def test_a_digit_is_drawn_with_a_finger(open_page: Callable[..., Page]) -> None:
-    page = open_page(viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    box = page.locator("#pad").bounding_box()
-    assert box
-    finger = page.context.new_cdp_session(page)
-    for number, (x, y) in enumerate(DIGITS[7][0]):
-        point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-        kind = "touchMove" if number else "touchStart"
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(page.locator("#digit")).to_have_text("7")
 
 
 def test_strokes_are_undone_and_the_pad_is_cleared(page: Page) -> None:

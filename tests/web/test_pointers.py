@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
+from tests.harness.service import poll
 from tests.web.pages import DIGITS, draw, paint_bounds
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -113,9 +114,13 @@ def test_a_palm_that_comes_while_a_pen_draws_is_ignored(hands: Hands) -> None:
 def test_others_can_draw_after_a_pointer_up_that_the_page_never_saw(lost: str, hands: Hands) -> None:
     hands.point("Pressed", (0.3, 0.2), lost)
     hands.point("Moved", (0.31, 0.21), lost)
-    # A touch right after a pen would be its palm.
-    hands.page.wait_for_timeout(1100)
-    hands.stroke(SEVEN, "touch")
+
+    def draws() -> bool:
+        hands.stroke(SEVEN, "touch")
+        return paint_bounds(hands.page, "#pad", "dark")[2] > SEVEN[1][0] - 0.1
+
+    # A touch right after a pen is taken for its palm.
+    poll(draws)
     hands.expect_seven()
 
 
@@ -214,23 +219,28 @@ def test_one_sentence_per_stroke_is_read_aloud(device: str, hands: Hands) -> Non
             new MutationObserver(listen).observe(document.getElementById("status"), { childList: true });
         }"""
     )
+
+    def move(index: int, point: tuple[float, float]) -> None:
+        if device == "touch":
+            hands.touch("Move" if index else "Start", point)
+        else:
+            hands.point("Moved" if index else "Pressed", point, device)
+
     for number, stroke in enumerate(DIGITS[4], 1):
-        # Slowly, so that it is also read while it is drawn.
         first, *rest = fill(stroke)
-        for index, point in enumerate([first, *rest]):
-            if device == "touch":
-                hands.touch("Move" if index else "Start", point)
-            else:
-                hands.point("Moved" if index else "Pressed", point, device)
-            if index == len(rest) // 2:
-                hands.page.wait_for_timeout(400)
-                expect(hands.page.locator("#result")).to_be_visible()
+        # It is also read while it is drawn.
+        with hands.page.expect_response("**/predictions/mnist"):
+            for index, point in enumerate([first, *rest[: len(rest) // 2]]):
+                move(index, point)
+        expect(hands.page.locator("#result")).to_be_visible()
+        for point in rest[len(rest) // 2 :]:
+            move(1, point)
         if device == "touch":
             hands.touch("End")
         else:
             hands.point("Released", rest[-1], device)
         hands.page.wait_for_function("count => said.length >= count", arg=number)
-    hands.page.wait_for_timeout(300)
+    expect(hands.page.locator("#result:not(.old)")).to_be_visible()
     said = hands.page.evaluate("said")
     assert len(said) == 2
     assert re.fullmatch(r"4, \d+\.\d % sure\.", said[1])
@@ -247,9 +257,6 @@ def test_the_pad_tells_its_keys_and_what_to_do_without_a_pointer(hands: Hands) -
     expect(pad).to_have_accessible_name(re.compile(r"Escape clears it, Control Z undoes a stroke\."))
     assert pad.get_attribute("aria-keyshortcuts") == "Escape Control+Z"
     hands.stroke(SEVEN)
-    hands.stroke([(0.1, 0.9), (0.9, 0.9)])
-    pad.press("Control+z")
-    expect(hands.page.locator("#result:not(.old)")).to_be_visible()
     hands.expect_seven()
     pad.press("Escape")
     expect(hands.page.locator("#cards li")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""Where a digit is written on a sheet, how large, and with what."""
+"""The layout of a sheet: the place, the size and the pen of its digit."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ LEAST_TARGET_SHARE, LEAST_TARGET_SHEET_SHARE = 0.09, 0.016
 
 @dataclass(frozen=True)
 class Layout:
-    """What is written on a sheet, and with what."""
+    """Everything that is chosen before a sheet is drawn."""
 
     shape: Shape
     paper: str
@@ -65,12 +65,9 @@ def make_layout(samples: list[Sample], chance: Generator) -> Layout:
 
 
 def choose_shape(chance: Generator) -> Shape:
-    """Return the height and width of a sheet in pixels: mostly about what the net sees of it."""
+    """Return the height and width of a sheet in pixels: mostly close to the size of the net's input."""
     kind = chance.random()
-    if kind < 0.6:
-        longer = chance.uniform(150, 200)
-    else:
-        longer = chance.uniform(90, 160) if kind < 0.85 else chance.uniform(44, 90)
+    longer = chance.uniform(*((150, 200) if kind < 0.6 else (90, 160) if kind < 0.85 else (44, 90)))
     aspect = 1.0 if chance.random() < 0.3 else math.exp(chance.uniform(0, 0.65))
     if chance.random() < 0.04:
         aspect = math.exp(chance.uniform(0.6, 1.2))

@@ -1,4 +1,4 @@
-"""The light on a sheet, and what a camera or a scanner makes of it."""
+"""The light on a sheet, and the faults of a camera or a scanner."""
 
 import math
 
@@ -57,7 +57,7 @@ def soften(grey: Field, chance: Generator) -> Field:
 
 
 def compress(grey: Field, chance: Generator) -> Field:
-    """Return what JPEG leaves of a picture."""
+    """Add the losses of JPEG."""
     levels = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
     _, file = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, int(chance.integers(15, 90))])
     return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)

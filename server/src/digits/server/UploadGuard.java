@@ -196,6 +196,12 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
             return isKnown ? answer : ownError(HttpResponseStatus.EXPECTATION_FAILED, sentence);
         }
 
+        /** Closes after a 417: a client that sends its body all the same would have it taken for a request. */
+        @Override
+        protected boolean closeAfterContinueResponse(Object answer) {
+            return HttpResponseStatus.EXPECTATION_FAILED.equals(((FullHttpResponse) answer).status());
+        }
+
         /** Answers at once and keeps reading: closing while the client sends would lose the answer. */
         @Override
         protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {

@@ -84,19 +84,6 @@ public final class EagerBatchAggregatorTest {
     }
 
     @Test
-    public void theRequestsOfADeadWorkerAreTriedAgainEachAlone() throws Exception {
-        queue("f", "g");
-        assertEquals(List.of("f", "g"), poll(aggregator));
-        aggregator.sendError(null, "Worker died.", 500);
-        queue("h");
-        EagerBatchAggregator other = new EagerBatchAggregator(model);
-        assertEquals(List.of("g"), poll(other));
-        assertEquals(List.of("f"), poll(other));
-        assertEquals(List.of("h"), poll(other));
-        assertEquals(List.of(), errors);
-    }
-
-    @Test
     public void aRequestFailsAfterThreeDeaths() throws Exception {
         queue("poison");
         for (int deaths = 0; deaths < 3; deaths++) {

@@ -25,7 +25,7 @@ final class TorchServe {
     private TorchServe() {}
 
     /** Starts it, once in a process. */
-    static DrainingWorkLoadManager start() {
+    static void start() {
         try {
             Path folder = Files.createTempDirectory("digits-test-");
             Path settings = folder.resolve("config.properties");
@@ -57,7 +57,6 @@ final class TorchServe {
                         "batchSize: " + BATCH_SIZE + "\njobQueueSize: " + QUEUE_SIZES[version - 1] + "\n");
                 ModelManager.getInstance().registerModel("v" + version, "mnist");
             }
-            return workers;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         } catch (ParseException | ModelException | DownloadArchiveException | InterruptedException e) {
