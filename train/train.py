@@ -122,7 +122,7 @@ def gather(
 def make_epochs(
     pixels: Tensor, digits: Tensor, epochs: int, generator: torch.Generator, without: frozenset[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of all epochs, as make_batch does, each epoch in an order of its own."""
+    """Yield the batches of all epochs, as make_batch does, each epoch in its own order."""
     at_once = BATCH * (GPU_BATCHES if pixels.is_cuda else 1)
     used = len(pixels) // BATCH * BATCH
     for epoch in range(1, epochs + 1):

@@ -33,7 +33,7 @@ def load(
     waits_s: list[float] | None = None,
     pause_s: float = 0,
 ) -> Iterator[Counter[str]]:
-    """Run that many clients, each on a connection of its own, while the context lasts.
+    """Run that many clients, each on its own connection, while the context lasts.
 
     They send pictures in turn: those given by their digits, or else those shipped; or else the requests given, to the
     host of the URL. Counts answers that are "right" (of requests: any), "refused" connections, after which it tries

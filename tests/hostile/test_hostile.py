@@ -58,7 +58,7 @@ def test_a_small_file_that_would_grow_huge_is_refused(bomb: str, own: Service) -
 def test_json_without_end_is_refused(message: str, path: str, own: Service) -> None:
     answer = post(own, EXTREME[message], path, Content_Type="application/json")
     answer.check({200, 400})
-    # Each picture of KServe's v1 protocol gets an error of its own.
+    # Each picture of KServe's v1 protocol gets its own error.
     assert answer.status == 400 or all(list(each) == ["error"] for each in answer.json["predictions"])
 
 
@@ -78,7 +78,7 @@ def test_a_malformed_form_is_read_or_refused(form: tuple[str, bytes], own: Servi
 
 
 def probe_all(url: str) -> dict[str, list[Answer]]:
-    """Return the answers to each probe, sent on a connection of its own, some at a time."""
+    """Return the answers to each probe, sent on its own connection, some at a time."""
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(lambda probe: converse(url, probe.sent, QUIET_S), PROBES.values())
         return dict(zip(PROBES, answers, strict=True))
