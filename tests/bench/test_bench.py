@@ -33,7 +33,7 @@ def read_tables(report: str) -> list[list[list[float]]]:
 @pytest.mark.server
 def test_a_short_run_reports_every_figure(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "report.md"
-    done = bench(service.config.inference, "--seconds", "1", "--rounds", "1", "--report", file)
+    done = bench(service.config.inference, "--seconds", "2", "--rounds", "1", "--report", file)
     assert done.returncode == 0, done.stderr
     assert file.read_text() == done.stdout
     assert "; workers: 2." in done.stdout

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.soak]
 
 # Far above what is usual: others may use the machine.
 LONGEST_S = 45.0
+CLIENTS = 12
 DISK_MB = 96
 # What a worker may allocate beyond what it has: less than a picture of 25 megapixels needs.
 WORKER_ROOM_BYTES = 8 << 20
@@ -66,9 +67,9 @@ def are_ready(service: Service) -> bool:
     return False
 
 
-def wait_for_right(counts: Counter[str], more: int = 200) -> None:
-    """Return after that many more right answers."""
-    goal = counts["right"] + more
+def wait_for_right(counts: Counter[str]) -> None:
+    """Return after a few more right answers of each client."""
+    goal = counts["right"] + 5 * CLIENTS
     poll(lambda: counts["right"] >= goal, LONGEST_S)
 
 
@@ -205,9 +206,9 @@ FAULTS: dict[str, Callable[[Service, Counter[str]], None]] = {
 
 @contextmanager
 def all_answered(service: Service) -> Iterator[Counter[str]]:
-    """Assert that every request of twelve clients, before, during and after the context, gets its right digit."""
+    """Assert that every request of all clients, before, during and after the context, gets its right digit."""
     waits_s: list[float] = []
-    with load(service.predictions, 12, waits_s=waits_s, pause_s=PAUSE_S) as counts:
+    with load(service.predictions, CLIENTS, waits_s=waits_s, pause_s=PAUSE_S) as counts:
         wait_for_right(counts)
         yield counts
         wait_for_right(counts)
@@ -253,7 +254,7 @@ def test_no_request_is_lost_while_the_clock_jumps(clock: Path, tmp_path: Path) -
         settings.write("blacklist_env_vars=LD_PRELOAD|FAKETIME.*\n")
     own = start(tmp_path, config, environment={"PYTHONPATH": str(tmp_path)})
     with all_answered(own) as counts:
-        for days in (1, -1, 0):
+        for days in (1, -1):
             clock.write_text(f"{days:+}d\n")
             poll(partial(has_logged, tmp_path / "access.log", days))
             wait_for_right(counts)

@@ -20,7 +20,7 @@ from tests.harness.service import EXAMPLES
 # A path of the inference API, and the body that is POSTed to it.
 Request = tuple[str, Body]
 
-PAUSE_S = 0.05
+PAUSE_S = 0.1
 REFUSED_PAUSE_S = 0.1
 
 

@@ -36,7 +36,7 @@ class Answer:
         if self.status not in (200, 204):
             assert list(self.json) == ["error"]
             # TorchServe's own sentences have no full stop.
-            assert re.fullmatch(r"[A-Z]\S* .+", self.json["error"], re.DOTALL), self.body
+            assert re.fullmatch(r"[A-Z0-9]\S* .+", self.json["error"], re.DOTALL), self.body
 
 
 class Stream(io.BufferedReader):

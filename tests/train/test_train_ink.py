@@ -13,13 +13,13 @@ from model.ink_net import InkNet
 from operate.config import ROOT
 from train.sheets.sheet import RandomSheets
 from train.strokes import Sample
-from train.train_ink import BATCH, LEAST_BATCHES, MEASURE, ink_loss, main, make_target, measure
+from train.train_ink import BATCH, LEAST_BATCHES, MEASURE, ink_loss, make_target, measure
 
 SHEETS = LEAST_BATCHES * BATCH
 
 
 @pytest.mark.slow
-def test_training_learns_and_keeps_better_weights(samples: list[Sample], tmp_path: Path) -> None:
+def test_training_learns_and_writes_weights_with_a_record(samples: list[Sample], tmp_path: Path) -> None:
     weights = tmp_path / "ink.pt"
     command: list[str | Path] = [ROOT / "scripts" / "train-ink", "--pictures", str(SHEETS), "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -27,13 +27,8 @@ def test_training_learns_and_keeps_better_weights(samples: list[Sample], tmp_pat
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 0, "pictures": SHEETS}.items() <= record.items()
     untrained = measure(InkNet().eval(), samples, 128)
-    assert record["validation_dice"] > untrained + 0.1
+    assert record[MEASURE] > untrained + 0.1
     InkNet().load_state_dict(torch.load(weights, weights_only=True))
-    trained = weights.read_bytes()
-    weights.with_suffix(".json").write_text(json.dumps(record | {MEASURE: 0.99}))
-    assert main(["--pictures", str(SHEETS), "--weights", str(weights)]) == 1
-    assert weights.read_bytes() == trained
-    assert (tmp_path / "ink.worse.pt").exists()
 
 
 def test_the_target_lies_where_the_net_sees_the_sheet(samples: list[Sample]) -> None:
