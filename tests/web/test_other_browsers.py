@@ -180,7 +180,15 @@ def stroke(browser: Driven, points: list[tuple[float, float]], device: str) -> l
 
 def expect_text(browser: Driven, element: str, test: Callable[[str], bool]) -> None:
     """Wait until an element has a text."""
-    poll(lambda: test(browser.evaluate(f"document.getElementById('{element}').textContent")))
+
+    def read(name: str) -> str:
+        text: str = browser.evaluate(f"document.getElementById('{name}').textContent")
+        return text
+
+    try:
+        poll(lambda: test(read(element)), 60)
+    except AssertionError as late:
+        raise AssertionError(f"{element} is {read(element)!r}, the status {read('status')!r}") from late
 
 
 # Neither browser's driver moves a pen.
