@@ -23,7 +23,7 @@ import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 
 /**
- * Refuses requests that a foreign web page makes a browser send to a local port.
+ * Refuses requests that a foreign web page makes a browser send to a local port, and malformed URLs.
  *
  * <p>Browsers send the page's origin (Origin, Sec-Fetch-Site) and the name in the URL (Host). After DNS rebinding the
  * page counts as same-origin, but Host still carries its name. Other clients send no Origin.
@@ -31,6 +31,8 @@ import org.pytorch.serve.util.NettyUtils;
 final class BrowserGuard extends ChannelInboundHandlerAdapter {
     private static final Pattern HOST =
             Pattern.compile("(?:\\[(?<ipv6>[0-9a-f:.]+)]|(?<name>[0-9a-z_-]+(?:\\.[0-9a-z_-]+)*)\\.?)(?::\\d{1,5})?");
+    /** What TorchServe cannot decode: it would answer 403 and print a stack trace. */
+    private static final Pattern MALFORMED = Pattern.compile("%(?!\\p{XDigit}{2})");
     private static final String WHOSE = "Sec-Fetch-Site";
     private static final Set<String> OTHERS = Set.of("cross-site", "same-site");
 
@@ -92,6 +94,9 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
         try {
+            if (MALFORMED.matcher(request.uri()).find()) {
+                throw new Refused(HttpResponseStatus.BAD_REQUEST, "The URL has a malformed escape: write % as %25.");
+            }
             rule.check(request);
             context.fireChannelRead(message);
         } catch (Refused e) {

@@ -7,10 +7,14 @@ import io.netty.channel.ChannelOption;
 import io.netty.channel.ChannelPipeline;
 import io.netty.channel.EventLoopGroup;
 import io.netty.channel.group.ChannelGroup;
+import io.netty.handler.codec.PrematureChannelClosureException;
+import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.net.InetSocketAddress;
 import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Adds our handlers to the pipeline of every connection that a port accepts.
@@ -19,6 +23,8 @@ import java.util.function.Consumer;
  * that it was given. Intercepting that call misses no connection.
  */
 final class ConnectionAcceptor {
+    private static final Logger LOGGER = LoggerFactory.getLogger(ConnectionAcceptor.class);
+
     private ConnectionAcceptor() {}
 
     /** Returns an event loop that adds the handlers of the inference port. */
@@ -78,8 +84,24 @@ final class ConnectionAcceptor {
         @Override
         public void channelActive(ChannelHandlerContext context) {
             amend.accept(context.pipeline());
+            context.pipeline().addBefore("handler", "breaks", new BreakLogger());
             context.pipeline().remove(this);
             context.fireChannelActive();
+        }
+    }
+
+    /** Logs a client that breaks off its request in one line: TorchServe would print a stack trace. */
+    private static final class BreakLogger extends ChannelInboundHandlerAdapter {
+        @Override
+        public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
+            if (cause instanceof PrematureChannelClosureException) {
+                LOGGER.warn("{} broke off its request.", context.channel().remoteAddress());
+            } else if (cause instanceof IOException) {
+                // A request that has arrived is in access.log.
+                context.close();
+            } else {
+                context.fireExceptionCaught(cause);
+            }
         }
     }
 }

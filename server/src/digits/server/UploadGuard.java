@@ -19,7 +19,6 @@ import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import io.netty.handler.codec.http.multipart.InterfaceHttpData;
-import java.io.IOException;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -67,16 +66,6 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
                 request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
             }
             context.fireChannelRead(message);
-        }
-    }
-
-    /** Closes a connection that its client broke: TorchServe would log a stack trace. */
-    @Override
-    public void exceptionCaught(ChannelHandlerContext context, Throwable cause) {
-        if (cause instanceof IOException) {
-            context.close();
-        } else {
-            context.fireExceptionCaught(cause);
         }
     }
 
