@@ -40,6 +40,7 @@ def scale(client: Client, min_workers: int, max_workers: int, wait: bool) -> Non
             client.scale(before["minWorkers"], before["maxWorkers"])
             raise
         check_examples(client, times=WARM_UP)
+    report("This lasts until the service stops: a start uses minWorkers in handler/model-config.yaml.")
 
 
 def wait_for_version(client: Client, version: str, count: int) -> None:

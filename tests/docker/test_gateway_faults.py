@@ -33,6 +33,9 @@ def test_a_service_that_fails_is_a_503_until_it_is_back(tmp_path: Path) -> None:
         workers = running.config.management + "/models/mnist?synchronous=true"
         requests.put(workers + "&min_worker=0&max_worker=0", timeout=60)
         assert status(503).error == "The service is not ready: try again in a few seconds."
+        refused = requests.post(running.predictions, data=SEVEN, timeout=30)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["error"] == "No worker of this model is running: try again in a few seconds."
         for path in ("health", "models/mnist", f"models/mnist/versions/{CURRENT}"):
             answer = requests.get(f"{running.config.inference}/v2/{path}/ready", timeout=30)
             assert (answer.status_code, answer.json()["ready"]) == (503, False)

@@ -107,6 +107,7 @@ def test_a_request_for_something_else_gets_one_sentence(method: str, path: str, 
     answer = requests.request(method, service.config.inference + path, json={}, timeout=30)
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
+    assert answer.json()["error"].endswith(".")
 
 
 @pytest.mark.parametrize("target", ["*", "?predictions/mnist", "predictions", "%", "/predictions/mnist%"])

@@ -41,7 +41,9 @@ def test_status_of_no_service_is_one_sentence(tmp_path: Path) -> None:
 
 def test_scaling_waits_until_the_workers_are_ready(own: Service) -> None:
     for count in (3, 1, 2):
-        assert manage(own, "scale", "--min", count, "--wait").returncode == 0
+        scaled = manage(own, "scale", "--min", count, "--wait")
+        assert scaled.returncode == 0
+        assert "until the service stops: a start uses minWorkers" in scaled.stderr
         (version,) = status(own)["versions"]
         assert [worker["status"] for worker in version["workers"]] == ["READY"] * count
 

@@ -11,6 +11,8 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import java.nio.charset.StandardCharsets;
 
@@ -20,6 +22,8 @@ import java.nio.charset.StandardCharsets;
  * <p>That is safe because the request has been read to its end.
  */
 final class ErrorWriter extends ChannelDuplexHandler {
+    static final String NO_WORKER = "No worker of this model is running: try again in a few seconds.";
+
     private static final int FIRST_ERROR = 400;
 
     private boolean isKeptAlive;
@@ -39,6 +43,10 @@ final class ErrorWriter extends ChannelDuplexHandler {
         FullHttpResponse answer = rewrite((FullHttpResponse) message);
         HttpUtil.setContentLength(answer, answer.content().readableBytes());
         HttpUtil.setKeepAlive(answer, isKeptAlive);
+        if (answer.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)
+                && !answer.headers().contains(HttpHeaderNames.RETRY_AFTER)) {
+            answer.headers().set(HttpHeaderNames.RETRY_AFTER, 5);
+        }
         // TorchServe closes the connection when its promise completes.
         context.write(answer, isKeptAlive ? context.newPromise() : promise);
     }
@@ -46,9 +54,12 @@ final class ErrorWriter extends ChannelDuplexHandler {
     private static FullHttpResponse rewrite(FullHttpResponse answer) {
         try {
             JsonElement text = JsonParser.parseString(answer.content().toString(StandardCharsets.UTF_8));
-            if (text.isJsonObject() && text.getAsJsonObject().has("message")) {
+            JsonElement message = text.isJsonObject() ? text.getAsJsonObject().get("message") : null;
+            if (message != null && message.isJsonPrimitive()) {
+                String given = message.getAsString();
+                String sentence = given.contains("has no worker to serve") ? NO_WORKER : given;
                 JsonObject error = new JsonObject();
-                error.add("error", text.getAsJsonObject().get("message"));
+                error.addProperty("error", sentence.endsWith(".") ? sentence : sentence + ".");
                 ByteBuf body = Unpooled.copiedBuffer(error.toString(), StandardCharsets.UTF_8);
                 FullHttpResponse rewritten = answer.replace(body);
                 answer.release();

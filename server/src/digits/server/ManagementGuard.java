@@ -8,18 +8,26 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.QueryStringDecoder;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import org.pytorch.serve.http.BadRequestException;
 import org.pytorch.serve.util.NettyUtils;
 
-/** Refuses to scale to an invalid number, for which TorchServe silently scales to one worker. */
+/** Refuses parameters that TorchServe ignores, and invalid numbers, in place of which it takes its defaults. */
 final class ManagementGuard extends ChannelInboundHandlerAdapter {
-    private static final List<String> NUMBERS = List.of("min_worker", "max_worker", "number_gpu", "timeout");
-    private static final int MOST_DIGITS = 4;
+    private static final Map<HttpMethod, List<String>> PARAMETERS =
+            Map.of(
+                    HttpMethod.PUT, List.of("min_worker", "max_worker", "model_version", "synchronous"),
+                    HttpMethod.DELETE, List.of(),
+                    HttpMethod.POST,
+                    List.of(
+                            "url", "model_name", "handler", "runtime", "batch_size", "max_batch_delay",
+                            "initial_workers", "response_timeout", "startup_timeout", "synchronous", "s3_sse_kms"));
+    private static final Pattern NUMBERS = Pattern.compile(".*_(worker|workers|size|delay|timeout)");
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
-        String problem = HttpMethod.PUT.equals(request.method()) ? findProblem(request.uri()) : null;
+        String problem = findProblem(request.method(), new QueryStringDecoder(request.uri()));
         if (problem == null) {
             context.fireChannelRead(message);
         } else {
@@ -28,21 +36,27 @@ final class ManagementGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns the problem of an invalid scaling request; null for any other request. */
-    private static String findProblem(String uri) {
-        QueryStringDecoder decoder = new QueryStringDecoder(uri);
-        if (!decoder.path().startsWith("/models/") || decoder.path().endsWith("/set-default")) {
+    /** Returns the problem of a request's parameters; null if there is none. */
+    private static String findProblem(HttpMethod method, QueryStringDecoder query) {
+        List<String> known = PARAMETERS.get(method);
+        if (known == null || !query.path().matches("/models(/.*)?")) {
             return null;
         }
-        Map<String, List<String>> parameters = decoder.parameters();
-        if (!parameters.containsKey("min_worker") && !parameters.containsKey("max_worker")) {
+        Map<String, List<String>> given = query.parameters();
+        boolean isScaling = method.equals(HttpMethod.PUT);
+        if (query.path().endsWith("/set-default")) {
+            known = List.of();
+        } else if (isScaling && !given.containsKey("min_worker") && !given.containsKey("max_worker")) {
             return "Set min_worker, max_worker or both to a number of workers.";
         }
-        for (String name : NUMBERS) {
-            for (String value : parameters.getOrDefault(name, List.of())) {
-                if (!value.matches("\\d{1," + MOST_DIGITS + "}")) {
-                    return name + " must be a whole number of 0 or more.";
-                }
+        for (Map.Entry<String, List<String>> each : given.entrySet()) {
+            String name = each.getKey();
+            if (!known.contains(name)) {
+                return name + " has no effect on this request: leave it out"
+                        + (known.isEmpty() ? "." : ", or use one of " + String.join(", ", known) + ".");
+            }
+            if (NUMBERS.matcher(name).matches() && !String.join(",", each.getValue()).matches("\\d{1,4}")) {
+                return name + " must be one whole number from 0 to 9999.";
             }
         }
         return null;
