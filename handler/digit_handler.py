@@ -37,8 +37,9 @@ class DigitHandler:
         settings = context.model_yaml_config["handler"]
         self.certain_from = float(settings["certain_from"])
         self.engine = build_engine(settings["threads"])
-        self.model = context.manifest["model"]
-        self.tally = Tally(context.metrics, self.model["modelVersion"])
+        # It may be registered under another name than the archive's.
+        self.model, self.version = context.model_name, context.manifest["model"]["modelVersion"]
+        self.tally = Tally(context.metrics, self.model, self.version)
 
     def handle(self, data: list[Row], context: Context) -> list[bytes]:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
@@ -93,7 +94,7 @@ class DigitHandler:
             if isinstance(answer, BadImage):
                 status = (503, "Service Unavailable") if answer.reason == "no_memory" else (400, "Bad Request")
                 self.context.set_response_status(*status, idx=index)
-            text, headers = write_response(request, answers, self.model)
+            text, headers = write_response(request, answers, self.model, self.version)
             for name, value in headers.items():
                 self.context.set_response_header(index, name, value)
             texts.append(text)

@@ -22,8 +22,8 @@ BANDS = [f"{low}-{high}" for low, high in zip((0.0, *BORDERS), (*BORDERS, 1.0), 
 class Tally:
     """Counts answers, and prints TorchServe's counters each second and at the end: once an answer would cost more."""
 
-    def __init__(self, metrics: MetricCacheAbstract, version: str) -> None:
-        self.metrics, self.version = metrics, version
+    def __init__(self, metrics: MetricCacheAbstract, model: str, version: str) -> None:
+        self.metrics, self.model = metrics, (model, version)
         self.lock = threading.Lock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         # The Java server reads metrics from what the worker logs.
@@ -57,5 +57,5 @@ class Tally:
         # The lock is held meanwhile: at the end nothing may be left in the hands of the other thread.
         with self.lock:
             for (name, *labels), count in self.counts.items():
-                self.metrics.get_metric(name, MetricTypes.COUNTER).add_or_update(count, [*labels, self.version])
+                self.metrics.get_metric(name, MetricTypes.COUNTER).add_or_update(count, [*labels, *self.model])
             self.counts.clear()

@@ -149,16 +149,13 @@ def find_value(instance: Any) -> Any:  # noqa: ANN401
 
 
 def write_response(
-    request: Request, answers: list[Answer | BadImage], model: dict[str, str]
+    request: Request, answers: list[Answer | BadImage], model: str, version: str
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a request's answers in its protocol, and its headers; a bad picture has an "error".
-
-    model is the entry "model" of the archive's manifest.
-    """
+    """Return the body of a request's answers in its protocol, and its headers; a bad picture has an "error"."""
     if request.protocol != "v2":
         written = [{"error": str(answer)} if isinstance(answer, BadImage) else answer for answer in answers]
         return orjson.dumps({"predictions": written} if request.protocol == "v1" else written[0]), JSON
-    named = {"model_name": model["modelName"], "model_version": model["modelVersion"]}
+    named = {"model_name": model, "model_version": version}
     if request.id:
         named["id"] = request.id
     outputs, binary = write_outputs(answers, request.outputs)

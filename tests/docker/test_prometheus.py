@@ -153,10 +153,10 @@ def test_the_figures_are_plausible(busy: str, service: Service) -> None:
     }
     assert figures["Service: up"] == {(): 1}
     assert figures["Ready workers: ready"] == {(): 1}
-    assert figures["Answering version: {{version}}"].keys() == {(version(),)}
+    assert figures["Answering version: {{model}} {{version}}"].keys() == {("mnist", version())}
     assert figures["Alerts: firing"] == {(): 0}
     assert figures["Failing: 5xx"] == {("digits:errors:ratio5m",): 0}
-    assert figures["Workers: {{version}} wanted"] == {(version(),): 2}
+    assert figures["Workers: {{model}} {{version}} wanted"] == {("mnist", version()): 2}
     assert set(figures["Requests: {{endpoint}}"]) >= {("predictions",), ("explanations",), ("v1",), ("v2",)}
     assert set(figures["Refused, by reason: {{reason}}"]) == {(reason,) for reason in make_bad(service.client)}
     assert set(figures["Answers other than 200: {{code}}"]) == {("400",), ("413",)}

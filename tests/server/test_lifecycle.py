@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import requests
 from operate.config import ROOT
 from operate.torchserve import CLASS_PATH, JAVA_OPTIONS, TORCHSERVE
 from tests.harness.service import EXAMPLES, Service, poll, write_config
+from tests.versions import CURRENT
 
 SEVEN = EXAMPLES[7].read_bytes()
+ECHO = "def handle(data, context):\n    return ['echo'] * len(data or [])\n"
+BROKEN = "raise RuntimeError('It cannot be loaded.')\n"
 
 
 def count_answers(service: Service) -> float:
@@ -45,6 +49,48 @@ def test_uploads_beyond_the_memory_wait_for_it(own: Service) -> None:
         sent = [clients.submit(requests.post, own.predictions, data=padded, timeout=120) for _ in range(64)]
         assert {each.result().json().get("digit") for each in sent} == {7}
     assert own.java.memory_full_info().pss < 450_000_000
+
+
+def write_archive(store: Path, name: str, handler: str) -> None:
+    """Write the archive of another model, whose workers are given up a second after they have died."""
+    model = f'{{"modelName": "{name}", "modelVersion": "{CURRENT}", "handler": "other.py", "configFile": "model.yaml"}}'
+    with zipfile.ZipFile(store / f"{name}.mar", "w") as mar:
+        mar.writestr("MAR-INF/MANIFEST.json", f'{{"runtime": "python", "model": {model}}}')
+        mar.writestr("other.py", handler)
+        mar.writestr("model.yaml", "maxRetryTimeoutInSec: 1\n")
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_second_model_has_metrics_and_a_description_of_its_own(own: Service) -> None:
+    write_archive(own.config.model_store, "echo", ECHO)
+    models, inference = own.config.management + "/models", own.config.inference
+    assert requests.post(f"{models}?url=echo.mar&initial_workers=1&synchronous=true", timeout=60).ok
+    assert requests.post(f"{inference}/predictions/echo", data=SEVEN, timeout=30).text == "echo"
+    lines = {f'digit_is_default{{model="{name}",version="{CURRENT}",}} 1.0' for name in ("echo", "mnist")}
+    poll(lambda: lines <= {*requests.get(own.config.metrics + "/metrics", timeout=30).text.splitlines()})
+    described = {name: requests.get(f"{inference}/v2/models/{name}", timeout=30).json() for name in ("echo", "mnist")}
+    assert (described["echo"]["inputs"], described["echo"]["outputs"]) == ([], [])
+    assert [tensor["name"] for tensor in described["mnist"]["inputs"]] == ["pixels"]
+    assert requests.delete(f"{models}/echo", timeout=60).ok
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_second_model_that_does_not_load_fails_alone(own: Service) -> None:
+    write_archive(own.config.model_store, "broken", BROKEN)
+    models, inference = own.config.management + "/models", own.config.inference
+    assert requests.post(f"{models}?url=broken.mar", timeout=60).ok
+    assert requests.put(f"{models}/broken?min_worker=1", timeout=60).status_code == 202
+    refused = requests.post(f"{inference}/predictions/broken", data=SEVEN, timeout=30)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert refused.json()["error"] == "No worker of this model is running: try again in a few seconds."
+    log = own.config.path.parent / "server.log"
+    poll(lambda: f"No worker of broken {CURRENT} stays alive" in log.read_text())
+    for path, status in (("models/broken/ready", 503), ("health/ready", 200)):
+        assert requests.get(f"{inference}/v2/{path}", timeout=30).status_code == status
+    assert requests.post(own.predictions, data=SEVEN, timeout=30).json()["digit"] == 7
+    assert requests.delete(f"{models}/broken", timeout=60).ok
 
 
 def run_java(folder: Path, *options: str, load_models: str) -> "subprocess.CompletedProcess[str]":

@@ -14,6 +14,8 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
@@ -50,6 +52,9 @@ public final class DigitServer extends ModelServer {
 
     /** The exit code of a server whose workers do not stay alive. */
     public static final int NO_WORKER = 3;
+
+    /** The models of load_models, which decide about readiness and whether the server runs on. */
+    static final Set<String> STARTUP_MODELS = ConcurrentHashMap.newKeySet();
 
     private static final Logger LOGGER = LoggerFactory.getLogger(DigitServer.class);
 
@@ -146,6 +151,7 @@ public final class DigitServer extends ModelServer {
         try {
             for (String model : models.split(",")) {
                 String[] pair = model.split("=");
+                STARTUP_MODELS.add(pair[0]);
                 load(config, pair[0], pair[1]);
             }
         } catch (ModelException | DownloadArchiveException | WorkerInitializationException e) {
@@ -188,14 +194,21 @@ public final class DigitServer extends ModelServer {
         };
     }
 
-    /** Stops the server when the workers of the default version do not stay alive. */
+    /** Gives up versions whose workers do not stay alive; stops the server for a startup model's default version. */
     private void checkWorkers() {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
-            Model served = each.getValue().getDefaultModel();
-            if (served != null && workers.isGivenUp(served)) {
-                workers.giveUp(served);
-                reportFailure("No worker of the model stays alive.");
-                System.exit(NO_WORKER);
+            String served = STARTUP_MODELS.contains(each.getKey()) ? each.getValue().getDefaultVersion() : null;
+            for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
+                boolean isNeeded = version.getKey().equals(served);
+                if (workers.isGivenUp(version.getValue(), isNeeded)) {
+                    workers.giveUp(version.getValue());
+                    if (isNeeded) {
+                        reportFailure("No worker of the model stays alive.");
+                        System.exit(NO_WORKER);
+                    }
+                    String sentence = "No worker of {} {} stays alive: model.log says why. Scale it to try again.";
+                    LOGGER.error(sentence, each.getKey(), version.getKey());
+                }
             }
         }
     }

@@ -133,7 +133,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         if (workers.isEmpty()) {
             EagerBatchAggregator.refuseAll(model);
             // recordGauges() no longer sees a version that has been removed.
-            Metrics.VERSION_GAUGES.forEach(each -> each.labels(model.getVersion()).set(0));
+            Metrics.VERSION_GAUGES.forEach(each -> each.labels(model.getModelName(), model.getVersion()).set(0));
         }
     }
 
@@ -143,11 +143,12 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
             String served = each.getValue().getDefaultVersion();
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
                 Model model = version.getValue();
-                Metrics.READY_WORKERS.labels(version.getKey()).set(countReady(model));
-                Metrics.MIN_WORKERS.labels(version.getKey()).set(model.getMinWorkers());
-                Metrics.WAITING_REQUESTS.labels(version.getKey()).set(model.getPendingRequestsInJobQueue());
-                Metrics.QUEUE_CAPACITY.labels(version.getKey()).set(model.getJobQueueRemainingCapacity());
-                Metrics.IS_DEFAULT.labels(version.getKey()).set(version.getKey().equals(served) ? 1 : 0);
+                String[] labels = {each.getKey(), version.getKey()};
+                Metrics.READY_WORKERS.labels(labels).set(countReady(model));
+                Metrics.MIN_WORKERS.labels(labels).set(model.getMinWorkers());
+                Metrics.WAITING_REQUESTS.labels(labels).set(model.getPendingRequestsInJobQueue());
+                Metrics.QUEUE_CAPACITY.labels(labels).set(model.getJobQueueRemainingCapacity());
+                Metrics.IS_DEFAULT.labels(labels).set(version.getKey().equals(served) ? 1 : 0);
             }
         }
     }
@@ -158,15 +159,18 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
                 .count();
     }
 
-    /** Returns whether a model should have workers but none stays alive. */
-    boolean isGivenUp(Model model) {
+    /** Returns whether a model should have workers but none stays alive, or, if it is needed, loads the model. */
+    boolean isGivenUp(Model model, boolean isNeeded) {
         List<DrainingWorkerThread> workers = workersOf(model.getModelVersionName());
-        return !workers.isEmpty() && workers.stream().allMatch(DrainingWorkerThread::isGivenUp);
+        return !workers.isEmpty()
+                && workers.stream().allMatch(each -> each.isGivenUp() || isNeeded && each.cannotLoad());
     }
 
     /** Refuses all requests for a model whose workers are dead. */
     void giveUp(Model model) {
-        workersOf(model.getModelVersionName()).clear();
+        List<DrainingWorkerThread> workers = workersOf(model.getModelVersionName());
+        workers.forEach(DrainingWorkerThread::kill);
+        workers.clear();
         EagerBatchAggregator.refuseAll(model);
     }
 

@@ -36,7 +36,7 @@ final class DrainingWorkerThread extends WorkerThread {
             WorkerStateListener listener) {
         super(config, group, port, device, model, new EagerBatchAggregator(model), listener);
         lifeCycle = new DrainingLifeCycle(config, model);
-        starts = Metrics.WORKER_STARTS.labels(model.getVersion());
+        starts = Metrics.WORKER_STARTS.labels(model.getModelName(), model.getVersion());
     }
 
     @Override
@@ -86,10 +86,14 @@ final class DrainingWorkerThread extends WorkerThread {
         hasLoaded |= newState == WorkerState.WORKER_MODEL_LOADED;
     }
 
-    /** Returns whether the worker will not be restarted, or never loaded the model. */
+    /** Returns whether the worker has ended without ever loading the model. */
+    boolean cannotLoad() {
+        return !hasLoaded && hasEnded;
+    }
+
+    /** Returns whether the worker will not be restarted. */
     boolean isGivenUp() {
-        boolean cannotLoad = !hasLoaded && hasEnded;
-        return cannotLoad || !activity.isLocked() && !isHealthy();
+        return !activity.isLocked() && !isHealthy();
     }
 
     /** Ends the worker after its current batch, or, if it is the model's last one, when the queue is empty. */

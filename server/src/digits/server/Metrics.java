@@ -31,7 +31,9 @@ final class Metrics {
                     .register();
 
     static final Counter WORKER_STARTS =
-            Counter.build("digit_worker_starts_total", "Worker processes started.").labelNames("version").register();
+            Counter.build("digit_worker_starts_total", "Worker processes started.")
+                    .labelNames("model", "version")
+                    .register();
 
     static final Gauge READY_WORKERS = perVersion("digit_ready_workers", "Workers that can read a digit.");
 
@@ -60,11 +62,11 @@ final class Metrics {
     }
 
     private static Gauge perVersion(String name, String help) {
-        return Gauge.build(name, help).labelNames("version").register();
+        return Gauge.build(name, help).labelNames("model", "version").register();
     }
 
     /** Counts a request refused before it reaches a worker. */
     static void countRefused(String reason) {
-        REFUSED.addOrUpdate(List.of(reason, "", ConfigManager.getInstance().getHostName()), 1);
+        REFUSED.addOrUpdate(List.of(reason, "", "", ConfigManager.getInstance().getHostName()), 1);
     }
 }

@@ -160,7 +160,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
             return UploadGuard.error(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
         }
         if (asked.group("protocol").equals("2") && asked.group("ready") == null) {
-            return json(HttpResponseStatus.OK, describeModel(name));
+            return json(HttpResponseStatus.OK, describeModel(model));
         }
         return answerReady(Map.of("name", name), isReady(model));
     }
@@ -179,9 +179,12 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         return entries.stream().map(Map.Entry::getKey).collect(Collectors.toList());
     }
 
-    /** Returns whether every model has a ready worker. */
+    /** Returns whether every startup model has a ready worker: others must not take them out of a load balancer. */
     private static boolean areReady() {
-        return !models().isEmpty() && models().stream().allMatch(each -> isReady(each.getValue().getDefaultModel()));
+        return models().stream()
+                .filter(each -> DigitServer.STARTUP_MODELS.contains(each.getKey()))
+                .filter(each -> isReady(each.getValue().getDefaultModel()))
+                .count() == DigitServer.STARTUP_MODELS.size();
     }
 
     private static boolean isReady(Model model) {
@@ -191,7 +194,10 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                         .anyMatch(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
 
-    private static Map<String, Object> describeModel(String name) {
+    private static Map<String, Object> describeModel(Model model) {
+        String name = model.getModelName();
+        // What another handler takes and gives is unknown.
+        boolean isOurs = "digit_handler.py".equals(model.getModelArchive().getHandler());
         List<String> versions =
                 models().stream()
                         .filter(each -> each.getKey().equals(name))
@@ -199,7 +205,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                         .collect(Collectors.toList());
         return Map.of(
                 "name", name, "versions", versions, "platform", "pytorch_torchserve",
-                "inputs", INPUTS, "outputs", OUTPUTS);
+                "inputs", isOurs ? INPUTS : List.of(), "outputs", isOurs ? OUTPUTS : List.of());
     }
 
     private static Map<String, Object> tensor(String name, String datatype, Integer... shape) {
