@@ -11,7 +11,7 @@ from ts.context import Context
 from handler.explanation import explain
 from handler.limit import begin_step, limit_steps
 from handler.metrics import Tally
-from handler.requests import Answer, Request, Row, parse_request, write_response
+from handler.requests import Answer, Request, Row, parse_request, wants_explanation, write_response
 from model.decode import Picture, turn_back
 from model.engine import build_engine
 from model.errors import BadImage
@@ -86,7 +86,7 @@ class DigitHandler:
         rest = iter(readings)
         texts = []
         for index, request in enumerate(data):
-            is_explained = self.context.get_all_request_header(index).get("explain") == "True"
+            is_explained = wants_explanation(self.context.get_all_request_header(index))
             own = islice(rest, len(request.pictures))
             answers = [self.answer(reading, is_explained, request.wants_mask) for reading in own]
             self.tally.add(answers)

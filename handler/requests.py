@@ -17,6 +17,8 @@ BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
+# Characters of a request's id, which is returned.
+MAX_ID = 1000
 
 # One request as TorchServe hands it over: the raw body under "body", or a multipart form's fields.
 Row = dict[str, Any]
@@ -56,6 +58,11 @@ def parse_request(row: Row, headers: dict[str, Any]) -> Request:
         return Request([BadImage("The request cannot be read: send a picture file, or JSON as the README describes.")])
 
 
+def wants_explanation(headers: dict[str, Any]) -> bool:
+    """Return whether TorchServe's headers say that the answers are to be explained."""
+    return headers.get("explain") == "True"
+
+
 def extract_upload(fields: Row, headers: dict[str, Any]) -> bytes:
     """Return the bytes of the one upload that a request carries. Raises BadImage for a request of another kind.
 
@@ -88,9 +95,11 @@ def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:
     except orjson.JSONDecodeError as cause:
         raise BadImage("The request is not valid JSON.") from cause
     if isinstance(message, dict) and isinstance(message.get("instances"), list):
-        check_count(len(message["instances"]))
+        check_count(len(message["instances"]), wants_explanation(headers))
         return Request(decode_all(map(parse_picture, message["instances"])), "v1")
     if isinstance(message, dict) and isinstance(message.get("inputs"), list):
+        if wants_explanation(headers):
+            raise BadImage('Tensors are not explained: send "instances" to /v1/models/MODEL:explain.')
         return parse_inference(message, upload[end:])
     return Request(decode_all([parse_picture(message)]))
 
@@ -98,9 +107,12 @@ def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:
 def parse_inference(message: Json, binary: bytes) -> Request:
     """Return the pictures of a request in KServe's v2 protocol, and what is wanted of them. Raises BadImage."""
     outputs = select_outputs(message)
+    name = str(message.get("id") or "")
+    if len(name) > MAX_ID:
+        raise BadImage(f"The id has {len(name)} characters: send at most {MAX_ID}.")
     given = parse_input(message, binary)
     pictures = decode_all(map(parse_picture if isinstance(given, list) else check_ink, given))
-    return Request(pictures, "v2", str(message.get("id") or ""), outputs)
+    return Request(pictures, "v2", name, outputs)
 
 
 def check_ink(pixels: Pixels) -> Ink | BadImage:

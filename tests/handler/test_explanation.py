@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from ts.service import Service
 
 from evaluate.pictures import png
+from handler.tensors import MAX_EXPLAINED
 from model.decode import decode
 from model.engine import Engine
 from model.recognise import Reading, recognise
@@ -90,6 +92,29 @@ def test_the_mask_is_the_ink_in_the_box(loaded: Service) -> None:
         levels = np.asarray(mask.resize((right - left, bottom - top)))
         true = page[top:bottom, left:right] == 0
         assert ((levels > 127) == true).mean() > 0.9
+
+
+def test_a_request_may_ask_for_as_many_explanations_as_an_answer_can_hold(loaded: Service) -> None:
+    # All ink: the longest explanation.
+    pixels = np.random.default_rng(0).integers(100, 256, (28, 28), np.uint8).tolist()
+    ((status, answer),) = ask(loaded, {"body": {"instances": [pixels]}}, headers=EXPLAIN)
+    assert status == 200
+    # TorchServe's default of max_response_size.
+    assert MAX_EXPLAINED * len(json.dumps(answer)) < 6_553_500
+    ((status, answer),) = ask(loaded, {"body": {"instances": [pixels] * (MAX_EXPLAINED + 1)}}, headers=EXPLAIN)
+    assert (status, answer["error"]) == (
+        400,
+        f"The request has {MAX_EXPLAINED + 1} pictures: send 1 to {MAX_EXPLAINED}.",
+    )
+
+
+def test_tensors_which_have_no_place_for_explanations_get_none(loaded: Service) -> None:
+    tensor = {"name": "pixels", "shape": [1, 28, 28], "datatype": "UINT8", "data": [9] * 784}
+    ((status, answer),) = ask(loaded, {"body": {"inputs": [tensor]}}, headers=EXPLAIN)
+    assert (status, answer["error"]) == (
+        400,
+        'Tensors are not explained: send "instances" to /v1/models/MODEL:explain.',
+    )
 
 
 def test_the_mask_is_sent_only_with_an_explanation_and_on_demand(loaded: Service) -> None:

@@ -114,12 +114,28 @@ def test_picture_files_may_come_in_a_tensor(loaded: Service) -> None:
         (tensor_of(ONE, data=[[1], 2]), "784 of its shape"),
         (tensor_of(ONE, data=[[1], [[2]]]), "must be numbers"),
         (tensor_of(ONE, datatype="BYTES", shape=[2]), "784 pictures"),
+        # Its product would have a million digits.
+        (tensor_of(ONE, datatype="BYTES", shape=[2] * 3_000_000), "such as [n, 28, 28]"),
     ],
 )
 def test_a_tensor_of_another_kind_is_refused(tensor: dict[str, Any], reason: str, loaded: Service) -> None:
     ((status, answer),) = ask(loaded, {"body": {"inputs": [tensor]}})
     assert status == 400
     assert reason in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ({"id": "7" * 8_000_000}, "8000000 characters: send at most 1000"),
+        ({"outputs": [{"name": "7" * 8_000_000}]}, "no output 77"),
+    ],
+)
+def test_an_answer_does_not_repeat_a_long_request(part: dict[str, Any], reason: str, loaded: Service) -> None:
+    ((status, answer),) = ask(loaded, {"body": {"inputs": [tensor_of(ONE)]} | part})
+    assert status == 400
+    assert reason in answer["error"]
+    assert len(answer["error"]) < 300
 
 
 def test_numbers_are_read_in_the_first_protocol_too(

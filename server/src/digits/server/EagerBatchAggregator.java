@@ -83,8 +83,11 @@ final class EagerBatchAggregator extends BatchAggregator {
         recordTaken();
     }
 
+    /** Returns whether a request may share a batch; explanations take long, and are no faster together. */
     private static boolean isForBatch(Job job) {
-        return job.getCmd() == WorkerCommands.PREDICT && !DEATHS.containsKey(job.getJobId());
+        return job.getCmd() == WorkerCommands.PREDICT
+                && !DEATHS.containsKey(job.getJobId())
+                && !"True".equals(job.getPayload().getHeaders().get("explain"));
     }
 
     private void recordTaken() {

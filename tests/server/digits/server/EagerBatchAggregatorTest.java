@@ -84,6 +84,18 @@ public final class EagerBatchAggregatorTest {
     }
 
     @Test
+    public void aRequestForExplanationsIsABatchByItself() throws Exception {
+        queue("a", "b", "c");
+        Request explained = new Request("explained");
+        explained.getPayload().updateHeaders("explain", "True");
+        assertTrue(model.addJob(explained));
+        queue("d");
+        assertEquals(List.of("a", "b", "c"), poll(aggregator));
+        assertEquals(List.of("explained"), poll(aggregator));
+        assertEquals(List.of("d"), poll(aggregator));
+    }
+
+    @Test
     public void aRequestFailsAfterThreeDeaths() throws Exception {
         queue("poison");
         for (int deaths = 0; deaths < 3; deaths++) {
