@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from bench.processes import find_service, sum_cpu_seconds, sum_memory_mb
 from operate.client import Client, ServiceError
+from operate.command import run
 from operate.config import ROOT, OperatorError, read_config
 
 CLIENTS = (1, 8, 64, 256, 512)
@@ -55,7 +56,7 @@ progress = partial(tqdm, leave=False, disable=None)
 
 
 def main() -> int:
-    """Return 0 if every answer was right, 1 if one was not or nothing could be measured."""
+    """Return 0 if every answer was right, 1 if one was not. Raises OperatorError, OSError."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="picture to send (MNIST's first test picture)")
@@ -75,12 +76,8 @@ def main() -> int:
         print(report, end="")
         if options.report:
             options.report.write_text(report)
-    except (OperatorError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except psutil.NoSuchProcess:
-        print("A process of the service ended while it was measured: see its logs.", file=sys.stderr)
-        return 1
+    except psutil.NoSuchProcess as cause:
+        raise OperatorError("A process of the service ended while it was measured: see its logs.") from cause
     bad = sum(point["wrong"] + point["failed"] for point in load.values())
     if bad:
         print(f"{bad:.0f} answers were wrong or missing.", file=sys.stderr)
@@ -219,7 +216,4 @@ def tabulate(*rows: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

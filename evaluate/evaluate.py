@@ -5,7 +5,6 @@ than 0 to 9 mark pictures that do not show one digit: these should be doubted or
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,8 @@ from evaluate.report import Curve, describe, tabulate
 from evaluate.sheets import make_sheets, split_by_kind, to_pictures
 from model.digit_net import load_net
 from operate.client import Client
-from operate.config import OperatorError, read_config, read_model_config
+from operate.command import run
+from operate.config import read_config, read_model_config
 from train.mnist import read_mnist
 
 # How many pictures are measured at each severity of a corruption, of each out-of-distribution kind, and of sheets.
@@ -33,17 +33,11 @@ SHEETS = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and report; return 1 if that is impossible or the service reads MNIST differently."""
+    """Measure, print and report; return 1 if the service reads MNIST differently. Raises OperatorError, OSError."""
     options = parse_options(arguments)
-    try:
-        if options.report:
-            options.report.mkdir(parents=True, exist_ok=True)
-        return evaluate(options.folders, options.url, options.limit, options.report)
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
-    return 1
+    if options.report:
+        options.report.mkdir(parents=True, exist_ok=True)
+    return evaluate(options.folders, options.url, options.limit, options.report)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -111,7 +105,4 @@ def measure_corruptions(predict: Predictor, mnist: PictureSet, pixels: NDArray[n
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from model.record import check_record, compute_hash
 from model.weights import INK_WEIGHTS, WEIGHTS
+from operate.command import run
 from operate.config import ROOT, OperatorError, read_config
 
 # What TorchServe wants outside the packages, at the archive's root.
@@ -42,10 +43,11 @@ def build(model_store: Path, model: str) -> Path:
         except RuntimeError as problem:
             sentence = f"{problem} Restore both with git checkout, or make both with scripts/{script} --force."
             raise ArchiveError(sentence) from problem
-    command = [sys.executable, "-m", "model_archiver.model_packaging", "--archive-format", "no-archive"]
-    command += ["--model-name", model, "--version", str(read_checkout_version())]
-    command += ["--model-file", "model/digit_net.py", "--handler", "handler/digit_handler.py"]
-    command += ["--config-file", "handler/model-config.yaml"]
+    command: list[str | Path] = [sys.executable, "-P", "-m", "model_archiver.model_packaging"]
+    command += ["--archive-format", "no-archive", "--model-name", model, "--version", str(read_checkout_version())]
+    command += ["--model-file", ROOT / "model" / "digit_net.py", "--handler", ROOT / "handler" / "digit_handler.py"]
+    # Relative: it takes commas and brackets for lists and patterns.
+    command += ["--config-file", ROOT / "handler" / "model-config.yaml", "--extra-files", "packages"]
     archive = model_store / f"{model}.mar"
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -55,8 +57,8 @@ def build(model_store: Path, model: str) -> Path:
             for room in ("model", "handler"):
                 shutil.copytree(ROOT / room, packages / room, ignore=shutil.ignore_patterns(*LEFT_OUT))
             subprocess.run(
-                [*command, "--extra-files", packages, "--export-path", export],
-                cwd=ROOT,
+                [*command, "--export-path", "export"],
+                cwd=scratch,
                 env=os.environ | {"TMPDIR": scratch},
                 check=True,
                 capture_output=True,
@@ -110,18 +112,14 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def main() -> int:
-    """Build the archive and print its size and hash."""
+    """Build the archive, print its size and hash, and return 0. Raises OperatorError."""
     parser = argparse.ArgumentParser(prog="scripts/archive", description=__doc__)
     parser.add_argument("--model-store", type=Path, default=ROOT / "model_store", help="folder to write to")
     options = parser.parse_args()
-    try:
-        archive = build(options.model_store, read_config().model)
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-        return 1
+    archive = build(options.model_store, read_config().model)
     print(f"{archive}: {archive.stat().st_size} bytes, sha256 {compute_hash(archive)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,7 +6,6 @@ It uses the management API and the model store of a service on this machine, wit
 import argparse
 import json
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from typing import Any
 import psutil
 
 from operate.client import Client, Description
+from operate.command import run
 from operate.config import CONFIG, OperatorError, read_config
 from operate.readiness import check_examples
 from operate.rollout import Rollout, scale
 
 
 def main() -> int:
-    """Run the command; return 0 if it succeeded and the service reads pictures, 1 with a sentence if not."""
+    """Run the command; return 0 if the service reads pictures after it, 1 if not. Raises OperatorError."""
     parser = argparse.ArgumentParser(prog="scripts/manage", description=__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG, help="TorchServe's configuration (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -38,26 +38,19 @@ def main() -> int:
     options = parser.parse_args()
     # Like Ctrl-C, SIGTERM raises KeyboardInterrupt, so that an unfinished change is undone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        client = Client(read_config(options.config))
-        rollout = Rollout(client)
-        if options.command == "scale":
-            scale(client, options.min, options.min if options.max is None else options.max, options.wait)
-        elif options.command != "status":
-            with rollout.lock():
-                if options.command == "deploy":
-                    rollout.deploy(options.archive)
-                elif options.command == "rollback":
-                    rollout.roll_back()
-                else:
-                    rollout.undeploy(options.version)
-        status = read_status(client, rollout)
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 1
+    client = Client(read_config(options.config))
+    rollout = Rollout(client)
+    if options.command == "scale":
+        scale(client, options.min, options.min if options.max is None else options.max, options.wait)
+    elif options.command != "status":
+        with rollout.lock():
+            if options.command == "deploy":
+                rollout.deploy(options.archive)
+            elif options.command == "rollback":
+                rollout.roll_back()
+            else:
+                rollout.undeploy(options.version)
+    status = read_status(client, rollout)
     print(json.dumps(status, indent=2) if options.json else format_status(status))
     return 0 if status["ready"] else 1
 
@@ -133,4 +126,4 @@ def align(rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,6 +1,7 @@
 """Read the digit in each picture file, and in those of folders, with the running service."""
 
 import argparse
+import os
 import re
 import sys
 import zlib
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from model.formats import SUFFIXES, UNREAD_SUFFIXES
 from operate.client import Client, ServiceError, retry_while_busy
+from operate.command import run
 from operate.config import OperatorError, read_config
 from operate.tables import COLUMNS, Row, open_table
 from operate.tables import SUFFIXES as TABLE_SUFFIXES
@@ -22,15 +24,16 @@ from operate.tables import SUFFIXES as TABLE_SUFFIXES
 # Requests in flight, and the most that one holds. A larger file is sent alone.
 REQUESTS = 6
 FILES, FILE_BYTES = 64, 2_000_000
+STDIN = Path("-")
 
 # Which of how many shares of the pictures: (0, 1) is all of them.
 Shard = tuple[int, int]
 
 
 def main() -> int:
-    """Return 0 if every picture was read, 1 if one was not or the service does not answer."""
+    """Return 0 if every picture was read, 1 if one was not. Raises OperatorError."""
     parser = argparse.ArgumentParser(prog="scripts/predict", description=__doc__)
-    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="picture, or folder of pictures")
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="picture, folder, or - for standard input")
     parser.add_argument(
         "--output",
         type=Path,
@@ -49,13 +52,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.output and options.output.suffix not in TABLE_SUFFIXES:
         parser.error(f"the name of the table must end in {' or '.join(TABLE_SUFFIXES)}, not {options.output.name!r}")
-    try:
-        client = Client(read_config(), options.url)
-        files = find_pictures(options.paths, options.shard)
-        failures = write_table(options.output, files, client) if options.output else print_rows(files, client)
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-        return 1
+    client = Client(read_config(), options.url)
+    files = find_pictures(options.paths, options.shard)
+    failures = write_table(options.output, files, client) if options.output else print_rows(files, client)
     return 1 if failures else 0
 
 
@@ -75,7 +74,7 @@ def find_pictures(paths: Iterable[Path], shard: Shard) -> list[Path]:
     pictures: list[Path] = []
     skipped = 0
     for path in paths:
-        if not path.is_dir():
+        if path == STDIN or not path.is_dir():
             if is_in_shard(Path(path.name), shard):
                 pictures.append(path)
             continue
@@ -113,7 +112,7 @@ def write_table(output: Path, files: list[Path], client: Client) -> int:
     """Append the answers that a table lacks; return how many files were not read. Raises OperatorError."""
     failures = 0
     with open_table(output) as (known, append):
-        missing = [path for path in files if str(path) not in known]
+        missing = [path for path in files if path == STDIN or name_file(path) not in known]
         with tqdm(total=len(files), initial=len(files) - len(missing), unit="file") as bar:
             for row in read_files(missing, client):
                 append(row)
@@ -158,9 +157,9 @@ def read_group(group: list[Path], client: Client) -> list[Row]:
     """Return the rows of some files, read in one request. Raises ServiceError if the service does not answer."""
     rows: dict[Path, Row] = {}
     uploads = {}
-    for path in group:
+    for path in dict.fromkeys(group):
         try:
-            uploads[path] = path.read_bytes()
+            uploads[path] = read_file(path)
         except OSError as error:
             rows[path] = make_row(path, {"error": f"{error.strerror}."})
     if len(uploads) > 1:
@@ -178,13 +177,23 @@ def read_group(group: list[Path], client: Client) -> list[Row]:
     return [rows[path] for path in group]
 
 
+def read_file(path: Path) -> bytes:
+    """Return what is in a file or arrives on standard input. Raises OSError."""
+    if path != STDIN:
+        return path.read_bytes()
+    with open(0, "rb", closefd=False) as stream:
+        return stream.read()
+
+
 def make_row(path: Path, answer: dict[str, Any]) -> Row:
     """Return the row of a file from the service's answer, or from an error."""
-    return {"file": str(path)} | {name: answer.get(name) for name in COLUMNS[1:]}
+    return {"file": name_file(path)} | {name: answer.get(name) for name in COLUMNS[1:]}
+
+
+def name_file(path: Path) -> str:
+    """Return the path as tables have it, the same in every locale: bytes that are not UTF-8 are lone surrogates."""
+    return os.fsencode(path).decode(errors="surrogateescape")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

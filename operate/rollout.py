@@ -20,8 +20,9 @@ WORKERS_PER_CORE = 4
 
 
 def report(sentence: str) -> None:
-    """Print progress on standard error, apart from the result."""
-    print(sentence, file=sys.stderr, flush=True)
+    """Print progress on standard error, apart from the result; the change goes on if nobody reads it."""
+    with suppress(BrokenPipeError):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def scale(client: Client, min_workers: int, max_workers: int, wait: bool) -> None:

@@ -22,8 +22,8 @@ def open_table(output: Path) -> Iterator[tuple[set[str], Callable[[Row], object]
     """Yield the files that a table already has, and a function that appends a row. Raises OperatorError."""
     try:
         lines, files = read_table(output)
-        with output.open("a", newline="") as stream:
-            stream.truncate(len(lines.encode()))
+        with output.open("a", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.truncate(len(lines.encode(errors="surrogateescape")))
             if output.suffix == ".jsonl":
                 yield files, lambda row: stream.write(json.dumps(row) + "\n")
             else:
@@ -38,12 +38,14 @@ def open_table(output: Path) -> Iterator[tuple[set[str], Callable[[Row], object]
 def read_table(path: Path) -> tuple[str, set[str]]:
     """Return the finished lines of a table, and the files in them. Raises OperatorError if it holds something else."""
     try:
-        text = path.read_bytes().decode() if path.exists() else ""
-        # An interrupted run may have left the last line unfinished.
+        text = path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""
+        # An interrupted run may have left the last row unfinished, and the name of its file may contain line breaks.
         lines = text[: text.rfind("\n") + 1]
+        while path.suffix == ".csv" and lines.count('"') % 2:
+            lines = lines[: lines.rfind("\n", 0, -1) + 1]
         rows: Iterable[Row] = csv.DictReader(io.StringIO(lines, newline=""))
         if path.suffix == ".jsonl":
             rows = map(json.loads, lines.split("\n")[:-1])
         return lines, {row["file"] for row in rows}
-    except (KeyError, TypeError, ValueError) as cause:
+    except (KeyError, TypeError, ValueError, csv.Error) as cause:
         raise OperatorError(f"{path} holds something else: name another output.") from cause

@@ -15,7 +15,15 @@ ARROWS = {
     "model": set(),
     "handler": {"model"},
     "train": {"model"},
-    "evaluate": {"model", "train.mnist", "train.strokes", "train.sheets", "operate.client", "operate.config"},
+    "evaluate": {
+        "model",
+        "train.mnist",
+        "train.strokes",
+        "train.sheets",
+        "operate.client",
+        "operate.command",
+        "operate.config",
+    },
     "operate": {"model"},
     "bench": {"operate"},
 }

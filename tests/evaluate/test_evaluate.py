@@ -17,6 +17,7 @@ from evaluate.out_of_distribution import make_out_of_distribution
 from evaluate.pictures import OUT_OF_DISTRIBUTION, FolderError, PictureSet, read_folder
 from evaluate.predictions import Predictions, predict_in_process
 from evaluate.report import tabulate_confusion
+from operate.command import run
 from operate.config import ROOT
 from tests.harness.service import EXAMPLES
 
@@ -156,5 +157,7 @@ def test_the_confusion_table_counts_answers_but_not_refusals() -> None:
 def test_what_cannot_be_evaluated_is_reported_in_a_sentence(
     options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(options) == 1
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: main(options))
+    assert ended.value.code == 1
     assert sentence in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def test_the_archive_holds_both_packages_and_at_its_root_what_torchserve_wants(b
     assert names == at_root | packaged | {"MAR-INF/MANIFEST.json"}
 
 
-def test_the_same_inputs_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_make_the_same_bytes(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the archiver takes for a list and a pattern.
+    scratch = tmp_path / "a, b [c]?"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     assert build(tmp_path, "mnist").read_bytes() == built.read_bytes()
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pillow_heif import register_heif_opener
 
 from operate import predict
 from operate.config import ROOT
+from operate.tables import open_table
 from tests.harness.service import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
@@ -79,6 +81,103 @@ def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, service: Ser
     output.write_text("".join(lines[:51]) + lines[51][:20])
     assert "153 new of 203 files" in run(service.config.inference, folder, "--output", output).stderr
     assert sorted(output.read_text().splitlines()) == sorted("".join(lines).splitlines())
+
+
+# Names that are not UTF-8, not ASCII, and of more than one line.
+NAMES = [b"a\nb.png", b"caf\xe9.png", "été 7.png".encode()]
+# UTF-8, ASCII for file names and printing, and ASCII for printing alone.
+LOCALES: list[dict[str, str]] = [
+    {"LC_ALL": "C.UTF-8"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+]
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path) -> Path:
+    """A folder of sevens with NAMES."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(EXAMPLES[7], folder / os.fsdecode(name))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_run_continues_in_another_locale_whatever_the_names(
+    kind: str, odd_names: Path, tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / f"digits.{kind}"
+    for new, locale in zip((3, 0), LOCALES if kind == "csv" else reversed(LOCALES), strict=False):
+        for name, value in locale.items():
+            monkeypatch.setenv(name, value)
+        done = run(service.config.inference, odd_names, "--output", output)
+        assert f"{new} new of 3 files, 0 not read." in done.stderr
+    if kind == "csv":
+        assert all(b"/" + name in output.read_bytes() for name in NAMES)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_name_can_be_printed(
+    locale: dict[str, str], odd_names: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in locale.items():
+        monkeypatch.setenv(name, value)
+    command: list[str | Path] = [ROOT / "scripts" / "predict", "--url", service.config.inference, odd_names]
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b".png: 7 (") == 3
+    if locale == LOCALES[0]:
+        assert all(b"/" + name + b": 7 (" in done.stdout for name in NAMES)
+
+
+def test_a_line_that_was_cut_within_a_name_is_written_again(tmp_path: Path) -> None:
+    output = tmp_path / "digits.csv"
+    finished = "file,digit,confidence,certain,error\n1.png,1,0.9,True,\n"
+    output.write_text(f'{finished}"two\nlines')
+    with open_table(output) as (known, _):
+        assert known == {"1.png"}
+    assert output.read_text() == finished
+
+
+def test_a_picture_is_read_from_a_pipe(tmp_path: Path, service: Service) -> None:
+    command: list[str | Path] = [ROOT / "scripts" / "predict", "--url", service.config.inference, "-"]
+    done = subprocess.run([*command, EXAMPLES[4]], input=EXAMPLES[7].read_bytes(), capture_output=True, timeout=120)
+    assert [line.split(b" (")[0] for line in done.stdout.splitlines()] == [b"-: 7", f"{EXAMPLES[4]}: 4".encode()]
+    # It has no name by which it could be known.
+    for _ in range(2):
+        with EXAMPLES[7].open() as picture:
+            command += ["--output", tmp_path / "digits.csv"]
+            done = subprocess.run(command, stdin=picture, capture_output=True, timeout=120)
+            assert b"1 new of 1 files, 0 not read." in done.stderr
+
+
+@pytest.mark.parametrize("name", ["predict", "manage", "help"])
+def test_a_command_ends_quietly_when_nobody_reads_its_output(
+    name: str, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # argparse ignores what it cannot write at once.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    commands: dict[str, list[str | Path]] = {
+        "predict": ["predict", "--url", service.config.inference, *EXAMPLES.values()],
+        "manage": ["manage", "--config", service.config.path, "status"],
+        "help": ["predict", "--help"],
+    }
+    script, *options = commands[name]
+    reading, writing = os.pipe()
+    os.close(reading)
+    command: list[str | Path] = [ROOT / "scripts" / script, *options]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_output_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with Path("/dev/full").open("w") as full:
+        command: list[str | Path] = [ROOT / "scripts" / "predict", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "Standard output: No space left on device.\n")
 
 
 def test_a_table_of_something_else_is_left_alone(tmp_path: Path, service: Service) -> None:

@@ -126,7 +126,7 @@ def test_an_interrupted_deploy_is_undone(own: Service, built: Path, tmp_path: Pa
         assert "registered" in interrupted.stderr.readline()
         assert "under way" in manage(own, "deploy", newer).stderr
         interrupted.send_signal(signal.SIGTERM)
-        assert interrupted.wait(60) == 1
+        assert interrupted.wait(60) == 130
     assert [each["version"] for each in status(own)["versions"]] == [CURRENT]
 
 
