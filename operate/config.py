@@ -89,4 +89,4 @@ def read_model_config() -> dict[str, Any]:
 
 def log_folder() -> Path:
     """Return where TorchServe writes its logs and tokens: LOG_LOCATION, or logs/."""
-    return Path(os.environ.get("LOG_LOCATION", ROOT / "logs"))
+    return Path(os.environ.get("LOG_LOCATION", ROOT / "logs")).absolute()

@@ -19,7 +19,7 @@ def test_every_package_is_listed_with_its_licence(tmp_path: Path) -> None:
     assert done.stdout.startswith(f"Wrote {tmp_path}/sbom.json and {tmp_path}/licences.md.\n")
     # What it finds depends on the day, and needs the Internet.
     assert done.returncode == ("pip-audit names it above" in done.stderr)
-    assert len(LOCKED) > 20
+    assert len(LOCKED) > 15
     components = json.loads((tmp_path / "sbom.json").read_text())["components"]
     assert {each["purl"] for each in components} == {f"pkg:pypi/{name}@{LOCKED[name]}" for name in LOCKED}
     rows = re.findall(r"^\| (\S+) +\| (\S+) +\| (.+?) +\|$", (tmp_path / "licences.md").read_text(), re.MULTILINE)

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,13 +91,7 @@ def find_anchors(page: Path) -> list[str]:
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_every_script_is_a_shell_wrapper_that_is_explained_and_has_help() -> None:
+def test_every_script_is_explained() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
-    scripts = sorted((ROOT / "scripts").iterdir())
-    with ThreadPoolExecutor(4) as pool:
-        helps = pool.map(lambda script: subprocess.run([script, "--help"], capture_output=True), scripts)
-    for script, printed in zip(scripts, helps, strict=True):
-        assert script.read_text().startswith("#!/bin/sh -e\n"), script
+    for script in (ROOT / "scripts").iterdir():
         assert f"`scripts/{script.name}" in contributing
-        assert printed.returncode == 0, script
-        assert printed.stdout, script

@@ -32,6 +32,8 @@ def test_the_files_of_the_image_are_enough_to_serve(tmp_path: Path) -> None:
                 copy = root / file.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, copy)
+    # Which needs what the scripts call.
+    assert subprocess.run([root / "scripts" / "serve", "--help"], capture_output=True).returncode == 0
     shutil.move(write_config(tmp_path, SHIPPED), root / "config.properties")
     environment = os.environ | {"LOG_LOCATION": str(tmp_path)}
     printed, ready = tmp_path / "printed", tmp_path / "ready"
