@@ -5,12 +5,11 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from operate.child import end_child, start_child
 from operate.config import ROOT, OperatorError
 
 POLL_S = 0.05
@@ -49,20 +48,14 @@ class Gateway:
         if not nginx:
             raise OperatorError("nginx is missing (Debian: apt install nginx).")
         command = [nginx, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
-        # Its own session: see TorchServe.
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **self.options)
+        self.process = start_child(command, **self.options)
         while not self.is_listening():
             self.check()
             time.sleep(POLL_S)
 
     def stop(self) -> None:
         """Accept no more requests and answer the accepted ones, but cut off clients that are too slow."""
-        self.process.send_signal(signal.SIGQUIT)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.quit_timeout_s)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        end_child(self.process, signal.SIGQUIT, self.quit_timeout_s)
 
     def check(self) -> None:
         """Raise OperatorError if it has ended."""

