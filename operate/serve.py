@@ -17,6 +17,7 @@ from operate.archive import ArchiveError, build, read_checkout_version, read_ver
 from operate.client import Client
 from operate.config import CONFIG, Config, OperatorError, read_config
 from operate.examples import list_examples
+from operate.output import relay_output
 from operate.page import serve_page
 from operate.torchserve import TorchServe
 
@@ -55,16 +56,19 @@ def parse_seconds(text: str) -> int:
 
 def run_until_stopped(service: Callable[[], NoReturn]) -> int:
     """Run a service until a signal stops it; return 0 then, and the code of an OperatorError if it fails."""
-    for name in SIGNALS:
-        signal.signal(name, stop)
-    try:
-        service()
-    except Stopped:
-        print("Stopped.", file=sys.stderr)
-        return 0
-    except OperatorError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    with relay_output():
+        try:
+            for name in SIGNALS:
+                # nohup ignores the end of the terminal.
+                if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:
+                    signal.signal(name, stop)
+            service()
+        except Stopped:
+            print("Stopped.", file=sys.stderr)
+            return 0
+        except OperatorError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:

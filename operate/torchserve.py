@@ -83,7 +83,7 @@ class TorchServe:
         """Keep TorchServe's output until it is ready, and pass it on after that."""
         for line in self.process.stderr or ():
             if self.is_ready:
-                sys.stderr.write(line)
+                print(line, end="", file=sys.stderr)
             else:
                 self.printed.append(line)
 
@@ -119,7 +119,7 @@ class TorchServe:
             sentence = self.failure.read_text().strip()
         except OSError:
             self.listener.join(timeout=1)
-            sys.stderr.writelines(self.printed)
+            print("".join(self.printed), end="", file=sys.stderr)
             return OperatorError(f"TorchServe ended with code {code}; {log_folder()}/server.log may say why.")
         if code == NO_WORKER:
             return NoWorkerError(f"TorchServe ended: {sentence.removesuffix('.')}: {find_last_error(self.started)}")
