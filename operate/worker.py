@@ -5,9 +5,11 @@ import logging
 import signal
 import socket
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 PIECE_BYTES = 1 << 18
 
@@ -22,6 +24,15 @@ class BufferedConnection:
         # As a socket's, but it returns as many bytes as wanted, or fewer once the server has closed the connection.
         self.recv = connection.makefile("rb", PIECE_BYTES).read
         self.sendall = connection.sendall
+
+
+class Formatter(logging.Formatter):
+    """Writes the message of an exception in one line, where operate/readiness.py finds it."""
+
+    def formatException(self, problem: Any) -> str:  # noqa: ANN401, N802
+        """Return a traceback."""
+        *lines, message = traceback.format_exception(*problem)
+        return "".join(lines) + " ".join(message.split())
 
 
 def import_worker() -> type:
@@ -52,7 +63,8 @@ def main() -> int:
             super().handle_connection(BufferedConnection(cl_socket))
 
     # The server reads the log from standard output, and waits for some of its lines.
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO)
+    logging.getLogger().handlers[0].setFormatter(Formatter())
     # handler/limit.py ends the process with this signal: print where it was.
     faulthandler.register(signal.SIGPROF, sys.stderr, chain=True)
     options = ArgParser.model_service_worker_args().parse_args()
