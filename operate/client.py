@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -65,22 +66,31 @@ def encode_v2(pixels: NDArray[np.uint8]) -> Body:
     return head + pixels.tobytes(), headers
 
 
+def parse_url(url: str) -> str:
+    """Return the http://host:port of a service. Raises OperatorError, which says what to write."""
+    match = re.match(r"(https?(?=://))?(?:\w*://)?([^\s/?#]+)", url)
+    address = f"{match[1] or 'http'}://{match[2]}" if match else "http://127.0.0.1:8080"
+    if url.removesuffix("/") != address:
+        raise OperatorError(f"{url!r} is not the address of a service: write {address}.")
+    return address
+
+
 class Client:
     """Talks to the service of a configuration, or to the inference API at another URL; threads may share it."""
 
     def __init__(self, config: Config, url: str | None = None) -> None:
         self.config = config
-        self.inference = (url or config.inference).rstrip("/")
+        self.inference = parse_url(url) if url else config.inference
         # The paths that take one picture, the same with an attribution in the answer, and KServe's protocols v1 and v2.
         self.predictions, self.explanations = f"/predictions/{config.model}", f"/explanations/{config.model}"
         self.v1, self.v2 = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
         self.session = requests.Session()
         self.session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        if not url:
-            # Requests to this machine bypass a proxy set in the environment.
-            self.session.trust_env = False
-            if config.needs_tokens:
-                self.session.auth = TokenAuth(config.management)
+        # Requests to this machine bypass a proxy set in the environment.
+        is_here = not url or re.fullmatch(r"https?://(localhost|127[.\d]+|\[::1])(:\d*)?", self.inference)
+        self.session.trust_env = not is_here
+        if not url and config.needs_tokens:
+            self.session.auth = TokenAuth(config.management)
 
     def predict(self, picture: bytes, version: str = "") -> dict[str, Any]:
         """Read a picture file with a version of the model, or with the default one. Raises ServiceError.
@@ -107,7 +117,7 @@ class Client:
         try:
             self.send("GET", self.inference, "/ping", 2)
         except OperatorError as error:
-            return isinstance(error, ServiceError) and error.status != 0
+            return isinstance(error, ServiceError) and error.status not in (0, requests.codes.not_found)
         return True
 
     def list_versions(self) -> tuple[str, dict[str, Description]]:

@@ -1,6 +1,8 @@
 """Adds TorchServe's tokens to requests, and renews those that have expired."""
 
 import json
+import os
+import shlex
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +12,8 @@ from requests.auth import AuthBase
 
 from operate.config import OperatorError, log_folder
 
+# What TorchServe writes beside its logs.
+KEY_FILE = "key_file.json"
 # A token that expires within this time is renewed at once.
 MARGIN = timedelta(seconds=1)
 # TorchServe's answer, with status 400, to a wrong or expired token.
@@ -31,12 +35,15 @@ class TokenAuth(AuthBase):
 
     def add_token(self, request: requests.PreparedRequest) -> None:
         """Set the header to the present token, renewed if it has expired."""
-        kind = "management" if str(request.url).startswith(self.management) else "inference"
+        kind = "management" if str(request.url).startswith(self.management + "/") else "inference"
         with self.renewing:
             tokens = read_tokens()
             if datetime.fromisoformat(tokens[kind]["expiration time"]) <= datetime.now(UTC) + MARGIN:
-                url = f"{self.management}/token?type={kind}"
-                requests.get(url, headers={"Authorization": f"Bearer {tokens['API']['key']}"}, timeout=30)
+                url, headers = (
+                    f"{self.management}/token?type={kind}",
+                    {"Authorization": f"Bearer {tokens['API']['key']}"},
+                )
+                requests.get(url, headers=headers, timeout=30, proxies={"http": ""})
                 tokens = read_tokens()
         request.headers["Authorization"] = f"Bearer {tokens[kind]['key']}"
 
@@ -52,8 +59,14 @@ class TokenAuth(AuthBase):
 
 def read_tokens() -> dict[str, Any]:
     """Return TorchServe's tokens, which are new at each start. Raises OperatorError."""
-    file = log_folder() / "key_file.json"
+    file = log_folder() / KEY_FILE
     try:
         return json.loads(file.read_text())
     except (OSError, json.JSONDecodeError) as cause:
         raise OperatorError(f"The service requires tokens, but {file} cannot be read.") from cause
+
+
+def make_curl_option() -> str:
+    """Return the words with which curl, in a shell, sends the token of the inference API."""
+    file = shlex.quote(os.path.relpath(log_folder() / KEY_FILE))
+    return f"""-H "Authorization: Bearer $(sed -n '/inference/,/}}/s/.*"key": "\\(.*\\)",/\\1/p' {file})" """

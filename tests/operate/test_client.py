@@ -1,5 +1,7 @@
 """The client sends what the handler reads, and distinguishes a busy service from a bad picture."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from handler.requests import parse_request
 from model.decode import Picture, decode
 from model.geometry import Ink
 from operate.client import Body, Client, ServiceError, encode_v1, encode_v2
-from operate.config import read_config
+from operate.config import OperatorError, read_config
 from tests.harness.service import EXAMPLES
 
 PICTURES = [path.read_bytes() for path in EXAMPLES.values()]
@@ -45,8 +47,34 @@ def test_without_a_service_a_sentence_says_how_to_start_one() -> None:
         client.predict(PICTURES[7])
 
 
-def test_proxies_of_the_environment_are_only_for_services_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    for client, proxies in ((Client(read_config()), {}), (Client(read_config(), "http://a.example"), {"http"})):
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:9", "http://localhost:9/", "http://[::1]:9"])
+def test_services_on_this_machine_need_no_proxy(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for there, proxies in ((url, set()), ("http://a.example", {"http"})):
+        client = Client(read_config(), there)
         settings = client.session.merge_environment_settings(client.inference, {}, None, None, None)
-        assert settings["proxies"].keys() == set(proxies)
+        assert settings["proxies"].keys() == proxies
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("localhost", "http://localhost"),
+        ("http://h:8080/predictions/mnist", "http://h:8080"),
+        ("https://h/?a=b", "https://h"),
+        ("ftp://h", "http://h"),
+        ("/predictions", "http://127.0.0.1:8080"),
+    ],
+)
+def test_a_url_that_is_no_address_is_answered_with_one(url: str, advice: str) -> None:
+    with pytest.raises(
+        OperatorError, match=f"^{re.escape(repr(url))} is not the address of a service: write {advice}.$"
+    ):
+        Client(read_config(), url)
+
+
+@pytest.mark.parametrize("url", ["http://h:99999", "http://[::1", "http://[h]:1"])
+def test_an_impossible_address_is_a_sentence(url: str) -> None:
+    with pytest.raises(ServiceError, match=r"cannot be reached"):
+        Client(read_config(), url).predict(PICTURES[7])
