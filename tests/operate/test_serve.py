@@ -1,12 +1,13 @@
 """scripts/serve starts, says clearly when it cannot, and leaves nothing behind."""
 
 import contextlib
+import http.server
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,11 +19,12 @@ import pytest
 import requests
 
 from operate.archive import read_version
-from operate.config import ROOT, read_config
+from operate.config import ROOT, OperatorError, read_config
 from operate.gateway import Gateway
-from operate.serve import provide_archive
+from operate.serve import check_addresses, provide_archive
+from operate.torchserve import TorchServe, check_folders
 from tests.harness.load import load
-from tests.harness.service import EXAMPLES, Service, poll, start, stop, write_config
+from tests.harness.service import EXAMPLES, Service, clone, poll, start, stop, write_config
 from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
@@ -55,8 +57,8 @@ def test_a_taken_port_is_one_sentence(name: str, tmp_path: Path) -> None:
         other.bind(("127.0.0.1", int(line.replace("=", ":").rsplit(":", 1)[1])))
         other.listen()
         sentence = refuse(config)
-    assert "Address already in use" in sentence
-    assert name in sentence
+    assert "(Address already in use): stop the program that uses it, or" in sentence
+    assert sentence.endswith(f"change {name} in {config}.\n")
 
 
 def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
@@ -67,18 +69,53 @@ def test_one_port_for_two_servers_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "part"),
     [
-        ("inference_address", "127.0.0.1:8080"),
-        ("metrics_address", "http://127.0.0.1"),
-        ("management_address", "http://127.0.0.1:99999"),
-        ("inference_address", ""),
+        ("inference_address", "https://127.0.0.1:8080", "; the gateway adds TLS."),
+        ("metrics_address", "http://192.0.2.1:8082", "(Cannot assign requested address): change metrics_address in"),
     ],
 )
-def test_a_malformed_address_is_one_sentence(name: str, value: str, tmp_path: Path) -> None:
+def test_an_impossible_address_is_one_sentence(name: str, value: str, part: str, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(re.sub(f"^{name}=.*", f"{name}={value}", config.read_text(), flags=re.MULTILINE))
-    assert name in refuse(config)
+    assert part in refuse(config)
+
+
+def test_a_program_that_answers_otherwise_is_not_called_the_service(tmp_path: Path) -> None:
+    class Other(http.server.BaseHTTPRequestHandler):
+        """Answers every path with 404 and JSON."""
+
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "Not Found"}')
+
+    config = read_config(write_config(tmp_path))
+    with http.server.HTTPServer(config.split_address("inference_address"), Other) as other:
+        threading.Thread(target=other.serve_forever).start()
+        with pytest.raises(OperatorError, match="Address already in use"):
+            check_addresses(config)
+        other.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("c:d", "c:d cannot be used: its path must not have a colon."),
+        ("t" * 67, "is too long for sockets: set TMPDIR to a path of at most 67 bytes."),
+    ],
+)
+def test_a_temporary_folder_that_java_cannot_use_is_one_sentence(name: str, part: str, tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=re.escape(part)):
+        check_folders(tmp_path, Path("/") / name)
+    check_folders(tmp_path, Path("/") / ("t" * 66))
+
+
+def test_logs_that_cannot_be_written_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(write_config(tmp_path))
+    monkeypatch.setenv("LOG_LOCATION", str(config.path))
+    with pytest.raises(OperatorError, match=f"^{config.path} cannot be made: File exists.$"), TorchServe(config):
+        pass
 
 
 def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
@@ -86,43 +123,39 @@ def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """What serving needs of the repository, to break."""
-    root = tmp_path / "clone"
-    root.mkdir()
-    for name in ("config.properties", "log4j2.xml", "metrics.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, root)
-    for name in ("examples", "handler", "model", "operate", "requirements", "scripts", "server", "web"):
-        shutil.copytree(ROOT / name, root / name)
-    (root / ".venv").symlink_to(ROOT / ".venv")
-    return root
+def root(tmp_path: Path) -> Path:
+    """A copy of the repository to break."""
+    clone(tmp_path / "clone")
+    return tmp_path / "clone"
 
 
-def test_missing_weights_are_one_sentence(clone: Path, tmp_path: Path) -> None:
-    (clone / "model" / "digit_net.pt").unlink()
-    assert "digit_net.pt is missing" in refuse(write_config(tmp_path), root=clone)
+def test_missing_weights_are_one_sentence(root: Path, tmp_path: Path) -> None:
+    (root / "model" / "digit_net.pt").unlink()
+    assert "digit_net.pt is missing" in refuse(write_config(tmp_path), root=root)
 
 
 @pytest.mark.parametrize(("name", "script"), [("digit_net", "train"), ("ink_net", "train-ink")])
-def test_changed_weights_are_one_sentence(name: str, script: str, clone: Path, tmp_path: Path) -> None:
-    weights = clone / "model" / f"{name}.pt"
+def test_changed_weights_are_one_sentence(name: str, script: str, root: Path, tmp_path: Path) -> None:
+    weights = root / "model" / f"{name}.pt"
     changed = bytearray(weights.read_bytes())
     changed[300_000] ^= 1
     weights.write_bytes(changed)
-    sentence = refuse(write_config(tmp_path), root=clone)
+    sentence = refuse(write_config(tmp_path), root=root)
     assert sentence.startswith(f"{name}.pt is not the file that {name}.json describes: its SHA-256 begins with ")
     assert sentence.endswith(f"Restore both with git checkout, or make both with scripts/{script} --force.\n")
 
 
-def test_workers_that_cannot_load_the_model_end_the_start_with_code_3(clone: Path, tmp_path: Path) -> None:
-    with (clone / "model" / "engine.py").open("a") as module:
+def test_workers_that_cannot_load_the_model_end_the_start_with_code_3(root: Path, tmp_path: Path) -> None:
+    with (root / "model" / "engine.py").open("a") as module:
         # So much that the process has ended long before all of it is read.
-        module.write('print("line\\n" * 10_000)\nraise RuntimeError("There is no engine.")\n')
-    refused = serve(write_config(tmp_path), root=clone)
+        module.write('print("line\\n" * 10_000)\nraise RuntimeError("From engine.cpp:\\n\\nThere is no engine.\\n")\n')
+    refused = serve(write_config(tmp_path), root=root)
     assert refused.returncode == 3
     # Whoever notices first says so.
-    sentence = r"(No worker of the model stays alive|The model does not load): RuntimeError: There is no engine\.$"
-    assert re.search(sentence, refused.stderr)
+    sentence = (
+        r"(No worker of the model stays alive|The model does not load): RuntimeError: From engine.cpp: There is no"
+    )
+    assert re.search(sentence + r" engine\.$", refused.stderr)
     assert refused.stderr.count("\n") == 2
 
 
@@ -243,9 +276,10 @@ def test_a_signal_stops_everything(name: str, start_service: Callable[[], Servic
         running.process.send_signal(signal.Signals[name])
 
 
-def test_a_ready_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    ready = tmp_path / "nowhere" / "ready"
-    assert refuse(write_config(tmp_path), "--ready-file", str(ready)) == f"{ready.parent} is not a folder.\n"
+@pytest.mark.parametrize(("ready", "reason"), [("nowhere/ready", "No such file or directory"), ("", "Is a directory")])
+def test_a_ready_file_that_cannot_be_written_is_one_sentence(ready: str, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / ready
+    assert refuse(write_config(tmp_path), "--ready-file", str(file)) == f"{file} cannot be written: {reason}.\n"
 
 
 def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import io.netty.util.NetUtil;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -145,7 +146,8 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
             return hasAnyName && parts.group("name") != null;
         }
         // After DNS rebinding Host holds a name: an address is harmless.
-        return address.getAddress().isAnyLocalAddress() || isLoopback(literal);
+        InetAddress own = address.getAddress();
+        return own.isAnyLocalAddress() || isLoopback(literal) || Arrays.equals(literal, own.getAddress());
     }
 
     private static boolean isLoopback(byte[] literal) {

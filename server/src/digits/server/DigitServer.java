@@ -6,6 +6,7 @@ import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.util.concurrent.GlobalEventExecutor;
 import java.io.IOException;
+import java.lang.reflect.Field;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -222,6 +223,7 @@ public final class DigitServer extends ModelServer {
     public ChannelFuture initializeServer(
             Connector connector, EventLoopGroup serverGroup, EventLoopGroup workerGroup, ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
+        restoreHost(connector);
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
             startModels(ConfigManager.getInstance());
             EventLoopGroup threads = ConnectionAcceptor.forInference(workerGroup, connections);
@@ -242,6 +244,17 @@ public final class DigitServer extends ModelServer {
                         connector, serverGroup, ConnectionAcceptor.forMetrics(workerGroup, address), type);
             default:
                 throw new IOException("inference_address and management_address must not be the same.");
+        }
+    }
+
+    /** Restores the colons of an IPv6 address, which operate/torchserve.py replaces since TorchServe parses none. */
+    private static void restoreHost(Connector connector) throws IOException {
+        try {
+            Field host = Connector.class.getDeclaredField("bindIp");
+            host.setAccessible(true);
+            host.set(connector, ((String) host.get(connector)).replace(';', ':'));
+        } catch (ReflectiveOperationException e) {
+            throw new IOException(e);
         }
     }
 
