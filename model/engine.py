@@ -77,7 +77,7 @@ def in_batches(classify: Run, segment: Run) -> Engine:
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:
     """Return a function for any number of pictures, which passes them to another in batches of the sizes.
 
-    The kernels of every size are made here, with copies of one blank picture.
+    The kernels of every size are made here, with copies of one blank picture. Raises RuntimeError if they do not work.
     """
 
     def run_any(pictures: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -89,5 +89,7 @@ def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:
         return run(padded)[: len(pictures)]
 
     for size in sizes:
-        run(blank.repeat(size, 0))
+        # Without AVX2 OpenVINO returns nothing, and no error.
+        if len(run(blank.repeat(size, 0))) != size:
+            raise RuntimeError("OpenVINO cannot run the nets: use a processor with AVX2, and unset ONEDNN_MAX_CPU_ISA.")
     return run_any
