@@ -204,7 +204,8 @@ def test_nothing_is_lost_while_one_of_two_hosts_is_cut_off(tmp_path: Path) -> No
             folder = tmp_path / address
             folder.mkdir()
             shipped = write_config(folder, ROOT / "docker" / "config.properties")
-            services.append(start(folder, shipped, within=("ip", "netns", "exec", f"fleet{number}")))
+            program = ("ip", "netns", "exec", f"fleet{number}", ROOT / "scripts" / "serve")
+            services.append(start(folder, shipped, program=program))
             config = services[-1].config
             inference.append(config.inference.replace("//127.0.0.1", f"//{address}"))
             metrics.append(config.metrics.replace("//127.0.0.1", f"//{address}"))

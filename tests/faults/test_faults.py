@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -252,7 +253,8 @@ def test_no_request_is_lost_while_the_clock_jumps(clock: Path, tmp_path: Path) -
     config = write_config(tmp_path)
     with config.open("a") as settings:
         settings.write("blacklist_env_vars=LD_PRELOAD|FAKETIME.*\n")
-    own = start(tmp_path, config, environment={"PYTHONPATH": str(tmp_path)})
+    program = (sys.executable, "-m", "operate.serve")
+    own = start(tmp_path, config, program=program, environment={"PYTHONPATH": str(tmp_path)})
     with all_answered(own) as counts:
         for days in (1, -1):
             clock.write_text(f"{days:+}d\n")

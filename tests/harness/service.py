@@ -68,15 +68,15 @@ def start(
     folder: Path,
     config: Path | None = None,
     *options: str,
-    within: tuple[str, ...] = (),
+    program: tuple[str | Path, ...] = (ROOT / "scripts" / "serve",),
     environment: dict[str, str] | None = None,
 ) -> Service:
-    """Start scripts/serve, by another program if one is given, and return when it is ready."""
+    """Start scripts/serve, or another program, and return when it is ready."""
     config = config or write_config(folder)
     printed, ready = folder / "printed", folder / "ready"
     with printed.open("w") as stdout:
         process = subprocess.Popen(
-            [*within, ROOT / "scripts" / "serve", "--config", config, "--ready-file", ready, *options],
+            [*program, "--config", config, "--ready-file", ready, *options],
             env=os.environ | {"LOG_LOCATION": str(folder)} | (environment or {}),
             stdout=stdout,
             start_new_session=True,
