@@ -32,6 +32,8 @@ class Ink(NamedTuple):
     # (h, w) uint8, bright ink on black, and the part of the picture that it covers.
     levels: NDArray[np.uint8]
     box: Box
+    # The share 0..1 that it has of the ink of all digits in the picture.
+    share: float = 1.0
 
 
 def is_mnist(pixels: NDArray[np.uint8]) -> bool:

@@ -62,7 +62,8 @@ def strongest_grey(picture: Image.Image) -> Image.Image:
     colours = pixels - paper[:, None]
     distance = np.abs(colours).max(0)
     far = distance >= np.partition(distance, -max(4, len(distance) // 50))[-max(4, len(distance) // 50)]
-    if np.abs(grey - np.median(grey))[far].mean() > 0.35 * distance[far].mean():
+    # Both are 0 where thin ink lies between the pixels that were looked at.
+    if np.abs(grey - np.median(grey))[far].mean() >= 0.35 * distance[far].mean():
         return brightness
     # The mean difference of the ink from the background, after flipping those opposite to the strongest.
     ink = colours[:, far]

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.geometry import Box, Ink, cut_out
-from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape
+from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape, view_shape
+from model.marks import find_lone_mark, measure_share
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.float32]
@@ -22,6 +23,11 @@ LOW, HIGH = 0.15, 0.6
 LEAST_SHARE = 0.06
 # Less ink than this, in pixels of the mask, is none.
 LEAST_INK = 6.0
+# Where the mask is nowhere above SURE, a lone mark is read instead, and where there is no ink, what is up to so many
+# times fainter; both with half the confidence.
+SURE = 0.95
+FAINTER, LEAST_FAINT_INK = 5.0, 2.0
+FAINT_SHARE = 0.5
 # If the digit is smaller than this share of the picture, the net looks again at the square around it, which is so many
 # times as wide as the digit.
 LOOK_AGAIN_SHARE = 0.3
@@ -43,10 +49,11 @@ def find_ink(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
     if small:
         nearer = segment([greys[number][rows, columns] for number, rows, columns in small], engine)
         for (number, rows, columns), ink in zip(small, nearer, strict=True):
-            if ink:
+            first = found[number]
+            if first and ink and ink.share > FAINT_SHARE:
                 left, top, right, bottom = ink.box
                 box = (left + columns.start, top + rows.start, right + columns.start, bottom + rows.start)
-                found[number] = ink._replace(box=box)
+                found[number] = ink._replace(box=box, share=first.share)
     return found
 
 
@@ -55,22 +62,35 @@ def segment(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
     inks: list[Ink | None] = []
     for first in range(0, len(greys), AT_ONCE):
         part = greys[first : first + AT_ONCE]
-        masks = engine(np.stack([make_planes(grey) for grey in part]))
-        inks += [select(mask, grey.shape) for mask, grey in zip(masks, part, strict=True)]
+        views = [make_planes(grey) for grey in part]
+        masks = engine(np.stack([planes for planes, _ in views]))
+        inks += [select(mask, *view, grey.shape) for mask, view, grey in zip(masks, views, part, strict=True)]
     return inks
 
 
-def select(mask: Mask, shape: tuple[int, ...]) -> Ink | None:
+def select(mask: Mask, planes: Mask, contrast: Mask, shape: tuple[int, ...]) -> Ink | None:
     """Return the ink in a (80, 80) mask of a picture of a shape (h, w), cropped; None if there is none."""
     rows, columns = mask_shape(shape)
     mask = mask[:rows, :columns]
+    chosen = choose(mask, LEAST_INK)
+    height, width = view_shape(shape)
+    lone = find_lone_mark(planes[0, :height, :width]) if mask.max() < SURE or not chosen.any() else None
+    if lone is None and chosen.any():
+        share = measure_share(chosen, contrast)
+    else:
+        mask = mask * min(FAINTER, 1 / max(1e-6, mask.max())) if lone is None else lone
+        chosen, share = choose(mask, LEAST_FAINT_INK), FAINT_SHARE
+        if not chosen.any():
+            return None
+    return cut_out(np.rint(mask * 255).astype(np.uint8), chosen, max(shape) / MASK_PX)._replace(share=share)
+
+
+def choose(mask: Mask, least: float) -> NDArray[np.bool_]:
+    """Return which parts of a (h, w) mask are ink: none if they hold less than the least, in pixels of the mask."""
     parts, count = cc3d.connected_components(mask > LOW, connectivity=8, return_N=True)
     weights = np.bincount(parts.reshape(-1), mask.reshape(-1), count + 1)
     weights[np.bincount(parts[mask > HIGH], minlength=count + 1) == 0] = 0
-    if weights.sum() < LEAST_INK:
-        return None
-    chosen = (weights > LEAST_SHARE * weights.max())[parts]
-    return cut_out(np.rint(mask * 255).astype(np.uint8), chosen, max(shape) / MASK_PX)
+    return (weights > LEAST_SHARE * weights.max())[parts] & (weights.sum() >= least)
 
 
 def longer(box: Box) -> float:

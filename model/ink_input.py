@@ -13,20 +13,22 @@ NEAR_PX, FAR_PX = 21, 41
 LEAST_DEVIATION = 2.0
 
 
-def make_planes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what the net sees of (h, w) uint8 grey levels: (2, 160, 160) float32.
+def make_planes(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the net sees of (h, w) uint8 grey levels, (2, 160, 160), and the contrast, (160, 160), as float32.
 
     The picture is scaled until its longer side fits, and lies in the upper left corner; the rest is 0. The first plane
-    is the standardised brightness, the second what stands out from its surroundings.
+    is the standardised brightness. Contrast is what stands out from the surroundings, in grey levels; the second plane
+    is that standardised.
     """
     height, width = view_shape(grey.shape)
     levels = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR), np.float32)
     high = levels - average(levels, NEAR_PX)
     spread = np.sqrt(average(high * high, FAR_PX).clip(0))
-    planes = np.zeros((2, VIEW_PX, VIEW_PX), np.float32)
+    planes, contrast = np.zeros((2, VIEW_PX, VIEW_PX), np.float32), np.zeros((VIEW_PX, VIEW_PX), np.float32)
     planes[0, :height, :width] = (levels - levels.mean()) / (levels.std() + LEAST_DEVIATION)
     planes[1, :height, :width] = high / (spread + LEAST_DEVIATION)
-    return planes
+    contrast[:height, :width] = high
+    return planes, contrast
 
 
 def average(levels: NDArray[np.float32], side: int) -> NDArray[np.float32]:

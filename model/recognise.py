@@ -40,7 +40,12 @@ def recognise(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> l
     inks = find_inks(pictures, engine)
     pixels = [ink.pixels for ink in inks if isinstance(ink, Ink)]
     probabilities = iter(engine.classify(np.stack(pixels)).astype(np.float64).round(DECIMALS) if pixels else ())
-    return [Reading(next(probabilities), ink) if isinstance(ink, Ink) else ink for ink in inks]
+    return [Reading(spread(next(probabilities), ink.share), ink) if isinstance(ink, Ink) else ink for ink in inks]
+
+
+def spread(probabilities: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the (10,) probabilities, given the share of the ink they are of: the rest may be any digit."""
+    return probabilities if share == 1 else (share * probabilities + (1 - share) / 10).round(DECIMALS)
 
 
 def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Ink | BadImage]:

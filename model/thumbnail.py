@@ -10,6 +10,8 @@ from model.geometry import CENTRE_PX, SIDE_PX, Ink, centre_of_mass, cut_out, ext
 THUMBNAIL_PX = 40
 # The least difference, in steps of 255, between the ink of a thumbnail and its background.
 LEAST_CONTRAST = 16.0
+# The least ink, in pixels.
+LEAST_PIXELS = 6
 # The share of the contrast of full ink from which a pixel counts as ink.
 INK_SHARE = 0.35
 # Marks with less than this share of the weight of a thumbnail's ink are specks.
@@ -67,6 +69,9 @@ def two_levels(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | N
     level = float(np.median(grey[bright == bright_ground]))
     contrast = (grey.astype(np.float32) - level) * (-1 if bright_ground else 1)
     full = float(np.percentile(contrast, 98))
+    if full < LEAST_CONTRAST:
+        # Thin ink covers less.
+        full = float(np.sort(contrast, None)[-LEAST_PIXELS])
     return (contrast, full) if full >= LEAST_CONTRAST else None
 
 

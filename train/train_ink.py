@@ -86,7 +86,7 @@ def train(samples: list[Sample], pictures: int, seed: int) -> InkNet:
 
 def stack(sheets: Sequence[Sheet]) -> tuple[Tensor, Tensor]:
     """Return what the net sees of sheets, (B, 2, 160, 160), and their ink there, (B, 1, 80, 80); both are float16."""
-    planes = np.stack([make_planes(sheet.grey) for sheet in sheets]).astype(np.float16)
+    planes = np.stack([make_planes(sheet.grey)[0] for sheet in sheets]).astype(np.float16)
     targets = np.stack([make_target(sheet) for sheet in sheets]).astype(np.float16)
     return torch.from_numpy(planes), torch.from_numpy(targets)
 

@@ -100,7 +100,7 @@ def test_pictures_of_a_batch_are_read_as_alone(pages: list[Sheet], engine: Engin
 
 def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
-    planes = make_planes(grey)
+    planes = make_planes(grey)[0]
     assert planes.shape == (2, VIEW_PX, VIEW_PX)
     assert planes[:, :120].any(1).all()
     assert not planes[:, 120:].any()
@@ -108,7 +108,7 @@ def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
 
 
 def test_the_engine_sees_what_the_net_sees(pages: list[Sheet], engine: Engine) -> None:
-    planes = np.stack([make_planes(page.grey) for page in pages[:20]])
+    planes = np.stack([make_planes(page.grey)[0] for page in pages[:20]])
     with torch.inference_mode():
         exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
     quick = engine.segment(planes)

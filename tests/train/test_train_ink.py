@@ -33,7 +33,7 @@ def test_training_learns_and_writes_weights_with_a_record(samples: list[Sample],
 
 def test_the_target_lies_where_the_net_sees_the_sheet(samples: list[Sample]) -> None:
     sheet = next(sheet for sheet in map(RandomSheets(samples, 99, 0).__getitem__, range(99)) if sheet.ink.any())
-    target, planes = make_target(sheet), make_planes(sheet.grey)
+    target, planes = make_target(sheet), make_planes(sheet.grey)[0]
     assert target.shape == (1, MASK_PX, MASK_PX)
     seen = np.abs(planes[1]).reshape(MASK_PX, 2, MASK_PX, 2).max((1, 3)) > 0
     assert not target[0][~seen].any()
