@@ -31,14 +31,15 @@ def measure_share(chosen: NDArray[np.bool_], contrast: NDArray[np.float32]) -> f
     strong = strength > LEAST_STRENGTH * np.median(strength[chosen])
     marks = cc3d.connected_components(strong | chosen, connectivity=8)
     sizes = np.bincount(marks.reshape(-1))
-    own = np.bincount(marks[chosen]).argmax()
+    own = int(np.bincount(marks[chosen]).argmax())
     rows, columns = extent(marks == own)
     tall = rows.stop - rows.start
     ink = sizes[own]
     sizes[[0, own]] = 0
     if sizes.max() < LEAST_HEIGHT * tall:
         return 1.0
-    top, bottom, left, right = cc3d.statistics(marks, no_slice_conversion=True)["bounding_boxes"].astype(np.int64).T
+    boxes = np.asarray(cc3d.statistics(marks, no_slice_conversion=True)["bounding_boxes"], np.int64)
+    top, bottom, left, right = boxes.T
     is_digit = (bottom + 1 - top >= LEAST_HEIGHT * tall) & (bottom + 1 - top <= MOST_HEIGHT * tall)
     # Chosen marks must be beside the largest: others are strokes of the same digit.
     is_beside = (top >= rows.stop) | (bottom < rows.start) | (left >= columns.stop) | (right < columns.start)

@@ -43,7 +43,7 @@ def make_paper(shape: tuple[int, int], chance: Generator, kind: str = "shaded") 
     return paper
 
 
-def write(paper: NDArray[np.float64], ink: NDArray[np.generic], level: float = 40) -> Grey:
+def write(paper: NDArray[np.float64], ink: NDArray[np.number], level: float = 40) -> Grey:
     """Return paper with ink 0..1 of a grey level on it."""
     return np.rint(paper + (level - paper) * ink).clip(0, 255).astype(np.uint8)
 
@@ -95,8 +95,8 @@ def scores(samples: Sequence[Sample], count: int, chance: Generator) -> Lines:
     written = []
     for cell in chance.permutation(9)[:count]:
         height = chance.uniform(35, 70)
-        corner = np.array([cell % 3, cell // 3]) * 98 + chance.uniform(5, 93 - height, 2)
-        written.append(place(samples[chance.integers(len(samples))].lines, *corner, height))
+        x, y = np.array([cell % 3, cell // 3]) * 98 + chance.uniform(5, 93 - height, 2)
+        written.append(place(samples[int(chance.integers(len(samples)))].lines, x, y, height))
     return np.concatenate(written).astype(np.float32)
 
 
@@ -105,7 +105,7 @@ def number(samples: Sequence[Sample], count: int, chance: Generator) -> Lines:
     step = 260 / count
     return np.concatenate(
         [
-            place(samples[chance.integers(len(samples))].lines, 20 + step * index, 100, min(0.8 * step, 90))
+            place(samples[int(chance.integers(len(samples)))].lines, 20 + step * index, 100, min(0.8 * step, 90))
             for index in range(count)
         ]
     ).astype(np.float32)
