@@ -135,8 +135,10 @@ def provide_archive(config: Config) -> None:
 
 def check_addresses(config: Config) -> None:
     """Raise OperatorError if an address of the configuration is missing, malformed or taken."""
+    # Without it no page is served.
+    names = (*ADDRESSES, "cors_allowed_origin") if config.page else ADDRESSES
     with ExitStack() as taken:
-        for name in (*ADDRESSES, *["cors_allowed_origin"] * bool(config.page)):
+        for name in names:
             host, port = config.split_address(name)
             try:
                 listener = taken.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))

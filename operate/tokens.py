@@ -39,10 +39,8 @@ class TokenAuth(AuthBase):
         with self.renewing:
             tokens = read_tokens()
             if datetime.fromisoformat(tokens[kind]["expiration time"]) <= datetime.now(UTC) + MARGIN:
-                url, headers = (
-                    f"{self.management}/token?type={kind}",
-                    {"Authorization": f"Bearer {tokens['API']['key']}"},
-                )
+                url = f"{self.management}/token?type={kind}"
+                headers = {"Authorization": f"Bearer {tokens['API']['key']}"}
                 requests.get(url, headers=headers, timeout=30, proxies={"http": ""})
                 tokens = read_tokens()
         request.headers["Authorization"] = f"Bearer {tokens[kind]['key']}"

@@ -62,7 +62,7 @@ def write_archive(store: Path, name: str, handler: str) -> None:
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_a_second_model_has_metrics_and_a_description_of_its_own(own: Service) -> None:
+def test_a_second_model_has_separate_metrics_and_its_own_description(own: Service) -> None:
     write_archive(own.config.model_store, "echo", ECHO)
     models, inference = own.config.management + "/models", own.config.inference
     assert requests.post(f"{models}?url=echo.mar&initial_workers=1&synchronous=true", timeout=60).ok

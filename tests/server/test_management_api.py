@@ -1,4 +1,4 @@
-"""The management API takes models from the model store alone, and ignores nothing that it is told."""
+"""The management API takes models from the model store alone, and refuses parameters that it would ignore."""
 
 import pytest
 import requests

@@ -54,7 +54,11 @@ public final class DigitServer extends ModelServer {
     /** The exit code of a server whose workers do not stay alive. */
     public static final int NO_WORKER = 3;
 
-    /** The models of load_models, which decide about readiness and whether the server runs on. */
+    /**
+     * The models of load_models, which decide about readiness and whether the server runs on.
+     *
+     * <p>TorchServe's own set loses a model as soon as one of its versions is unregistered.
+     */
     static final Set<String> STARTUP_MODELS = ConcurrentHashMap.newKeySet();
 
     private static final Logger LOGGER = LoggerFactory.getLogger(DigitServer.class);
