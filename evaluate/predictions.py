@@ -93,8 +93,7 @@ def read_one(threshold: float, upload: bytes) -> Answer:
     reading = read_upload(upload)
     if reading is None:
         return REFUSED, 0.0, False
-    confidence = float(reading.probabilities.max())
-    return int(reading.probabilities.argmax()), confidence, confidence >= threshold
+    return reading.digit, reading.confidence, reading.confidence >= threshold
 
 
 def read_upload(upload: bytes) -> Reading | None:

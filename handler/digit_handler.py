@@ -108,7 +108,7 @@ class DigitHandler:
             "digit": reading.digit,
             "confidence": reading.confidence,
             "certain": self.is_certain(reading),
-            "probabilities": reading.probabilities.tolist(),
+            "probabilities": reading.probabilities,
         }
         if reading.is_as_stored:
             answer["as_stored"] = True

@@ -27,10 +27,7 @@ class Tally:
         self.lock = threading.Lock()
         self.counts: Counter[tuple[str, ...]] = Counter()
         # The Java server reads metrics from what the worker logs.
-        log = logging.getLogger("ts.metrics.caching_metric")
-        log.setLevel(logging.INFO)
-        # TorchServe's own for every batch costs as much as reading ten pictures.
-        log.addFilter(lambda line: "]PredictionTime." not in line.msg)
+        logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
         threading.Thread(target=self.print_for_ever, daemon=True).start()
         # server/src/digits/server/DrainingLifeCycle.java waits for this when it retires the worker.
         atexit.register(self.print)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.decode import Picture
 from model.engine import Engine
@@ -17,35 +16,30 @@ DECIMALS = 6
 
 
 class Reading(NamedTuple):
-    """The probability (10,) float64 of each digit in a picture, and the ink that shows it, its box in upload pixels."""
+    """The digit in a picture, and the ink that shows it, its box in pixels of the upload."""
 
-    probabilities: NDArray[np.float64]
+    # The most probable one, and its probability.
+    digit: int
+    confidence: float
+    # Of each digit 0..9.
+    probabilities: list[float]
     ink: Ink
     # Whether that is the picture as it is stored, not turned as its file says.
     is_as_stored: bool = False
-
-    @property
-    def digit(self) -> int:
-        """The most probable digit."""
-        return int(self.probabilities.argmax())
-
-    @property
-    def confidence(self) -> float:
-        """The probability of the digit."""
-        return float(self.probabilities.max())
 
 
 def recognise(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Reading | BadImage]:
     """Return the reading of each of n pictures, or why it is refused: BadImage as given, or as it is blank."""
     inks = find_inks(pictures, engine)
-    pixels = [ink.pixels for ink in inks if isinstance(ink, Ink)]
-    probabilities = iter(engine.classify(np.stack(pixels)).astype(np.float64).round(DECIMALS) if pixels else ())
-    return [Reading(spread(next(probabilities), ink.share), ink) if isinstance(ink, Ink) else ink for ink in inks]
-
-
-def spread(probabilities: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return the (10,) probabilities, given the share of the ink they are of: the rest may be any digit."""
-    return probabilities if share == 1 else (share * probabilities + (1 - share) / 10).round(DECIMALS)
+    found = [ink for ink in inks if isinstance(ink, Ink)]
+    if not found:
+        return [ink for ink in inks if isinstance(ink, BadImage)]
+    probabilities = engine.classify(np.concatenate([ink.pixels for ink in found])[:, None])
+    # They are of a share of all ink: by the rest it may be any digit.
+    shares = np.array([[ink.share] for ink in found])
+    spread = (shares * probabilities + (1 - shares) / 10).round(DECIMALS)
+    readings = map(Reading, spread.argmax(1).tolist(), spread.max(1).tolist(), spread.tolist(), found)
+    return [next(readings) if isinstance(ink, Ink) else ink for ink in inks]
 
 
 def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Ink | BadImage]:

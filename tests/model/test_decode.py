@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
-from model.decode import TURN_BACK, decode
+from model.decode import TURN_BACK, decode, decode_image, decode_small_png, open_image
 from model.engine import Engine
 from model.errors import BadImage
 from model.geometry import Ink, centre_of_mass, is_mnist
@@ -257,3 +257,24 @@ def test_damage_gives_pixels_or_bad_image_and_nothing_else(kind: str, engine: En
         with contextlib.suppress(BadImage):
             assert read(engine, bytes(upload[: chance.randint(1, len(upload))])).ink.pixels.shape == (1, 28, 28)
     assert time.monotonic() - start < 60
+
+
+def test_small_grey_pngs_are_read_alike_on_the_short_way(mnist_test: tuple[Tensor, Tensor]) -> None:
+    short = 0
+    for number, pixels in enumerate(mnist_test[0][:60, 0].numpy()):
+        side, turned = 8 + number % 33, number % 7
+        picture = Image.fromarray(pixels if number % 2 else 255 - pixels)
+        if number % 3:
+            picture = picture.resize((side, 28))
+        if turned in TURN_BACK:
+            picture.getexif()[ExifTags.Base.Orientation] = turned
+        upload = encode(picture, "PNG", exif=picture.getexif()) if turned in TURN_BACK else encode(picture, "PNG")
+        ink = decode_small_png(upload)
+        usual = decode_image(open_image(upload))
+        assert isinstance(usual, Ink)
+        if ink is not None:
+            short += 1
+            assert np.array_equal(ink.pixels, usual.pixels)
+            assert ink.box == usual.box
+        assert (ink is None) == (turned in TURN_BACK)
+    assert short > 10

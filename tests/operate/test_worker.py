@@ -1,16 +1,21 @@
 """A worker is TorchServe's, without torch, and reads what it is sent whole however it arrives."""
 
+import io
 import random
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ts.service
+from ts.context import Context
 from ts.protocol import otf_message_handler
 
-from operate.worker import PIECE_BYTES, BufferedConnection
+from operate.worker import PIECE_BYTES, answer, read_batch
 from tests.harness.service import Service
 from tests.versions import CURRENT
 
@@ -27,10 +32,28 @@ def test_torchserves_worker_is_imported_without_torch() -> None:
     assert printed.split() == ["TorchModelServiceWorker", "False"]
 
 
-def test_what_arrives_in_pieces_is_read_whole() -> None:
+def pack(field: bytes) -> bytes:
+    """Return a field of a message as the server sends it."""
+    return struct.pack("!i", len(field)) + field
+
+
+def test_a_batch_is_read_as_torchserve_reads_it_however_it_arrives() -> None:
     chance = random.Random(0)
-    lengths = [chance.choice([0, 1, 4, 300, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES]) for _ in range(60)]
-    sent = chance.randbytes(sum(lengths))
+    end = struct.pack("!i", -1)
+    sent = b""
+    for number in range(30):
+        sent += pack(b"id %d" % number)
+        for name in chance.sample(["explain", "x-é", "body"], number % 4):
+            sent += pack(name.encode()) + pack("wért".encode())
+        sent += end
+        for name in chance.sample(["body", "mask", "data"], (number + 1) % 4):
+            size = chance.choice([0, 1, 300, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES])
+            sent += pack(name.encode()) + pack(chance.choice([b"", b"image/png"])) + pack(chance.randbytes(size))
+        sent += end
+    sent += end
+    theirs = otf_message_handler._retrieve_inference_msg(SimpleNamespace(recv=io.BytesIO(sent).read))
+    processors, rows, ids = ts.service.Service.retrieve_data_for_inference(theirs)
+    headers = [processor.get_request_properties() for processor in processors]
     server, worker = socket.socketpair()
 
     def send() -> None:
@@ -43,12 +66,29 @@ def test_what_arrives_in_pieces_is_read_whole() -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
-    connection = BufferedConnection(worker)
-    assert b"".join(connection.recv(length) for length in lengths) == sent
+    read = worker.makefile("rb", PIECE_BYTES).read
+    assert read_batch(read) == (list(ids.values()), rows, headers)
     sender.join()
-    with pytest.raises(SystemExit):
-        otf_message_handler._retrieve_buffer(connection, 1)
+    with pytest.raises(struct.error):
+        read_batch(read)
     worker.close()
+
+
+def test_a_handler_that_fails_or_returns_too_little_fails_its_batch_only(caplog: pytest.LogCaptureFixture) -> None:
+    def handle(rows: list[dict[str, bytes]], context: Context) -> object:
+        context.set_response_header(0, "content-type", "text/plain")
+        return {b"good": [b"yes", b"no"], b"short": [b"yes"], b"none": None}[rows[0]["body"]]
+
+    metrics = SimpleNamespace(request_ids=None)
+    service = ts.service.Service("echo", ".", None, handle, None, 2, metrics_cache=metrics)
+    service.set_cl_socket(None)
+    bodies = (b"good", b"short", b"none", b"bad")
+    answers = [bytes(answer(service, ["a", "b"], [{"body": body}] * 2, [{}, {}])) for body in bodies]
+    assert [struct.unpack("!i", text[:4])[0] for text in answers] == [200, 503, 503, 503]
+    assert b"yes" in answers[0]
+    assert b"text/plain" in answers[0]
+    assert all(b"one answer for each" in text for text in answers[1:3])
+    assert "KeyError" in caplog.text
 
 
 @pytest.mark.server
