@@ -6,7 +6,8 @@ import shutil
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -160,9 +161,9 @@ def test_only_the_page_may_call_from_a_browser(service: Service) -> None:
 def test_a_full_queue_answers_at_once_with_advice(service: Service) -> None:
     """Of more requests at once than may wait, each gets its digit or the advice to come back; a preflight passes."""
     address, page = ("127.0.0.1", urlsplit(service.config.inference).port), service.config.page
-    request = f"POST /predictions/mnist HTTP/1.1\r\nHost: a\r\nContent-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
-    preflight = f"OPTIONS /predictions/mnist HTTP/1.1\r\nHost: a\r\nOrigin: {page}\r\n".encode()
-    preflight += b"Access-Control-Request-Method: POST\r\n\r\n"
+    head = f" /predictions/mnist HTTP/1.1\r\nHost: a\r\nOrigin: {page}\r\n"
+    request = f"POST{head}Content-Length: {len(SEVEN)}\r\n\r\n".encode() + SEVEN
+    preflight = f"OPTIONS{head}Access-Control-Request-Method: POST\r\n\r\n".encode()
     # Nearly all of the last 200 come while the queue is full.
     sent = [request] * 1300 + [request, preflight] * 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -186,3 +187,26 @@ def test_a_full_queue_answers_at_once_with_advice(service: Service) -> None:
     assert all(answer.startswith("HTTP/1.1 200") for answer in answers[1301::2])
     for answer in refused + answers[1301::2]:
         assert f"access-control-allow-origin: {page}\r\n" in answer.lower()
+
+
+def ask(service: Service, head: str, body: bytes = b"") -> tuple[set[str], bool]:
+    """Send a request; return the names of the answer's headers, and whether the connection was closed after it."""
+    with socket.create_connection(("127.0.0.1", urlsplit(service.config.inference).port), 60) as client:
+        client.sendall(f"{head}\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = HTTPResponse(client)
+        answer.begin()
+        answer.read()
+        names = {name.lower() for name, _ in answer.getheaders()}
+        client.setblocking("Connection: close" in head)
+        with suppress(BlockingIOError):
+            return names, client.recv(1) == b""
+        return names, False
+
+
+def test_an_answer_has_the_headers_that_a_client_needs(service: Service) -> None:
+    post, needed = "POST /predictions/mnist HTTP/1.", {"content-length", "content-type", "x-request-id"}
+    assert ask(service, post + "1", SEVEN) == (needed, False)
+    page = f"1\r\nOrigin: {service.config.page}"
+    assert ask(service, post + page, SEVEN) == (needed | {"access-control-allow-origin"}, False)
+    assert ask(service, post + "1\r\nConnection: close", SEVEN) == (needed | {"connection"}, True)
+    assert ask(service, "GET /v2/health/ready HTTP/1.1")[0] == {"cache-control", "content-length", "content-type"}

@@ -35,8 +35,8 @@ final class ConnectionAcceptor {
             pipeline.addAfter("http", "tracker", new RequestTracker(connections));
             pipeline.addAfter("tracker", "gate", new BodyGate(BodyBudget.SHARED));
             pipeline.replace("aggregator", "aggregator", new UploadGuard.Aggregator());
-            pipeline.addAfter("aggregator", "errors", new ErrorWriter());
-            pipeline.addAfter("errors", "browsers", BrowserGuard.forInference());
+            pipeline.addAfter("aggregator", "answers", new AnswerWriter());
+            pipeline.addAfter("answers", "browsers", BrowserGuard.forInference());
             pipeline.addAfter("browsers", "decoder", new BodyDecoder());
             pipeline.addAfter("decoder", "protocol", new OpenInference());
             pipeline.addAfter("protocol", "guard", new UploadGuard());

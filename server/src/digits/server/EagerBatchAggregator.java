@@ -38,7 +38,7 @@ final class EagerBatchAggregator extends BatchAggregator {
     static void refuseAll(Model model) {
         RequestQueue requests = RequestQueue.of(model);
         for (Job job = requests.poll(); job != null; job = requests.poll()) {
-            job.sendError(503, ErrorWriter.NO_WORKER);
+            job.sendError(503, AnswerWriter.NO_WORKER);
         }
     }
 

@@ -194,10 +194,15 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                         .anyMatch(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
 
+    /** Returns whether a model's handler is that of handler/digit_handler.py. */
+    static boolean isOurs(Model model) {
+        return "digit_handler.py".equals(model.getModelArchive().getHandler());
+    }
+
     private static Map<String, Object> describeModel(Model model) {
         String name = model.getModelName();
         // What another handler takes and gives is unknown.
-        boolean isOurs = "digit_handler.py".equals(model.getModelArchive().getHandler());
+        boolean isOurs = isOurs(model);
         List<String> versions =
                 models().stream()
                         .filter(each -> each.getKey().equals(name))

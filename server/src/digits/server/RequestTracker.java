@@ -120,6 +120,7 @@ final class RequestTracker extends ChannelDuplexHandler {
     private void take(ChannelHandlerContext context, Object message) {
         if (message instanceof HttpRequest) {
             isPending = true;
+            isClosing |= !HttpUtil.isKeepAlive((HttpRequest) message);
             // Against request smuggling: proxies may disagree about where such a request ends (RFC 9112, 6.1).
             isClosing |= ((HttpRequest) message).headers().contains(HttpHeaderNames.TRANSFER_ENCODING);
             String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);

@@ -5,11 +5,13 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
 import io.netty.handler.codec.TooLongFrameException;
+import io.netty.handler.codec.http.DefaultHttpHeadersFactory;
 import io.netty.handler.codec.http.DefaultHttpRequest;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpHeaders;
 import io.netty.handler.codec.http.HttpMessage;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpObjectAggregator;
@@ -19,6 +21,7 @@ import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.multipart.DefaultHttpDataFactory;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 import io.netty.handler.codec.http.multipart.InterfaceHttpData;
+import io.netty.util.AsciiString;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -40,17 +43,24 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     private static final String TOO_MANY = "The form has more than 128 fields: send one picture in a named field.";
     private static final String TWICE = "The form has two fields of the same name: send one picture in a single field.";
 
+    /** The headers that TorchServe or our handler reads: it writes all into each batch, and the worker parses them. */
+    private static final List<AsciiString> READ =
+            List.of(
+                    HttpHeaderNames.CONTENT_TYPE, HttpHeaderNames.AUTHORIZATION,
+                    AsciiString.cached("inference-header-content-length"));
+
     /** Queue capacity kept free for requests that several threads admit at the same time. */
     private static final int SPARE_CAPACITY = 64;
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
+        Model model = findModel(request.uri());
         if (request.decoderResult().isFailure()) {
             refuseHead(context, request, request.decoderResult().cause());
         } else if (OpenInference.pathOf(request).indexOf('/') < 0) {
             refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
-        } else if (isFull(request)) {
+        } else if (model != null && isFull(model, request)) {
             Metrics.countRefused("queue_full");
             String sentence = "Too many requests are waiting: try again in a second.";
             refuse(context, request, HttpResponseStatus.SERVICE_UNAVAILABLE, sentence);
@@ -65,8 +75,17 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
                     HttpUtil.getMimeType(request))) {
                 request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
             }
+            if (model != null && OpenInference.isOurs(model)) {
+                keepRead(request.headers());
+            }
             context.fireChannelRead(message);
         }
+    }
+
+    private static void keepRead(HttpHeaders headers) {
+        HttpHeaders kept = DefaultHttpHeadersFactory.headersFactory().withValidation(false).newHeaders();
+        READ.stream().filter(headers::contains).forEach(name -> kept.set(name, headers.get(name)));
+        headers.set(kept);
     }
 
     private static void refuse(
@@ -92,10 +111,9 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     }
 
     /** Returns whether the queue is full, for which TorchServe would blame a missing worker. */
-    private static boolean isFull(FullHttpRequest request) {
+    private static boolean isFull(Model model, FullHttpRequest request) {
         // Preflight requests need no worker.
-        Model model = HttpMethod.OPTIONS.equals(request.method()) ? null : findModel(request.uri());
-        return model != null && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
+        return !HttpMethod.OPTIONS.equals(request.method()) && model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
     }
 
     /** Returns the model and version named in a path, the default version if none is, or null. */

@@ -22,7 +22,7 @@ import org.junit.Test;
 
 /** Which versions are listed, which one a path means, and the form of errors. */
 public final class OpenInferenceTest {
-    private final EmbeddedChannel channel = new EmbeddedChannel(new ErrorWriter(), new OpenInference());
+    private final EmbeddedChannel channel = new EmbeddedChannel(new AnswerWriter(), new OpenInference());
 
     @BeforeClass
     public static void startTorchServe() {
@@ -57,7 +57,7 @@ public final class OpenInferenceTest {
     /** Returns a connection on which every request gets an error of TorchServe, which then closes it. */
     private static EmbeddedChannel failing() {
         String body = "{\"code\": 404, \"type\": \"X\", \"message\": \"No \\\"such\\\" thing.\"}";
-        return new EmbeddedChannel(new ErrorWriter(), new ChannelInboundHandlerAdapter() {
+        return new EmbeddedChannel(new AnswerWriter(), new ChannelInboundHandlerAdapter() {
             @Override
             public void channelRead(ChannelHandlerContext context, Object message) {
                 ByteBuf content = Unpooled.copiedBuffer(body, StandardCharsets.UTF_8);
