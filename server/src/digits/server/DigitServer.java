@@ -149,8 +149,8 @@ public final class DigitServer extends ModelServer {
         return lastFirst;
     }
 
-    private void startModels(ConfigManager config) throws InterruptedException, IOException {
-        workers = new DrainingWorkLoadManager(config);
+    private void startModels(ConfigManager config, EventLoopGroup threads) throws InterruptedException, IOException {
+        workers = new DrainingWorkLoadManager(config, threads);
         ModelManager.init(config, workers);
         SnapshotManager.init(config);
         try {
@@ -229,7 +229,7 @@ public final class DigitServer extends ModelServer {
             throws InterruptedException, IOException, GeneralSecurityException {
         restoreHost(connector);
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
-            startModels(ConfigManager.getInstance());
+            startModels(ConfigManager.getInstance(), workerGroup);
             EventLoopGroup threads = ConnectionAcceptor.forInference(workerGroup, connections);
             inferencePort = super.initializeServer(connector, serverGroup, threads, type);
             return inferencePort;

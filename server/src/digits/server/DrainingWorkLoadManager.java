@@ -14,7 +14,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.pytorch.serve.util.ConfigManager;
-import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionName;
@@ -40,11 +39,8 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     private final AtomicInteger port;
     private final AtomicInteger device = new AtomicInteger();
 
-    DrainingWorkLoadManager(ConfigManager config) {
-        this(config, Connector.newEventLoopGroup(config.getNettyClientThreads()));
-    }
-
-    private DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
+    /** Connects to the workers on the event loops that serve the clients: a request need not change threads. */
+    DrainingWorkLoadManager(ConfigManager config, EventLoopGroup group) {
         super(config, group);
         this.config = config;
         this.group = group;
@@ -177,6 +173,5 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
     /** Kills all workers at once. */
     void close() {
         pools.values().forEach(workers -> workers.forEach(DrainingWorkerThread::kill));
-        group.shutdownGracefully();
     }
 }

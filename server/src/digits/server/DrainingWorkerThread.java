@@ -11,6 +11,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.WorkerInitializationException;
 import org.pytorch.serve.wlm.WorkerState;
 import org.pytorch.serve.wlm.WorkerStateListener;
 import org.pytorch.serve.wlm.WorkerThread;
@@ -39,6 +40,16 @@ final class DrainingWorkerThread extends WorkerThread {
         starts = Metrics.WORKER_STARTS.labels(model.getModelName(), model.getVersion());
     }
 
+    private EagerBatchAggregator batches() {
+        return (EagerBatchAggregator) aggregator;
+    }
+
+    @Override
+    protected void connect() throws WorkerInitializationException, InterruptedException {
+        super.connect();
+        batches().connect(backendChannel.get(0));
+    }
+
     @Override
     public void run() {
         // It may have been retired while it waited for its restart.
@@ -62,12 +73,12 @@ final class DrainingWorkerThread extends WorkerThread {
     }
 
     /**
-     * Kills a process that hangs: it has a batch but uses no CPU.
+     * Kills a process that hangs: it has a batch but uses no CPU, or takes longer than the response timeout.
      *
      * <p>A process in an endless computation is ended by its CPU limit: handler/limit.py.
      */
     private void endIfStuck() {
-        long batch = ((EagerBatchAggregator) aggregator).batch();
+        long batch = batches().batch();
         Optional<Duration> used =
                 batch == 0 ? Optional.empty()
                         : ProcessHandle.of(getPid()).flatMap(process -> process.info().totalCpuDuration());
@@ -76,6 +87,9 @@ final class DrainingWorkerThread extends WorkerThread {
         lastSeen = seen;
         if (idleChecks == IDLE_CHECKS) {
             LOGGER.error("Worker {} hangs: it has a batch but uses no CPU. It is killed.", getPid());
+            ((DrainingLifeCycle) lifeCycle).kill();
+        } else if (batch != 0 && System.nanoTime() - batch > TimeUnit.SECONDS.toNanos(model.getResponseTimeout())) {
+            LOGGER.error("Worker {} has not answered within the response timeout. It is killed.", getPid());
             ((DrainingLifeCycle) lifeCycle).kill();
         }
     }
@@ -99,7 +113,7 @@ final class DrainingWorkerThread extends WorkerThread {
     /** Ends the worker after its current batch, or, if it is the model's last one, when the queue is empty. */
     void retire(boolean isLast) {
         if (getState() == WorkerState.WORKER_MODEL_LOADED) {
-            ((EagerBatchAggregator) aggregator).retire(isLast);
+            batches().retire(isLast);
             setState(WorkerState.WORKER_SCALED_DOWN, 200);
         } else {
             kill();

@@ -1,10 +1,14 @@
 package digits.server;
 
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFutureListener;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import java.util.concurrent.CountDownLatch;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.messages.BaseModelRequest;
+import org.pytorch.serve.util.messages.ModelInferenceRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
 import org.pytorch.serve.util.messages.WorkerCommands;
 import org.pytorch.serve.wlm.BatchAggregator;
@@ -14,20 +18,22 @@ import org.pytorch.serve.wlm.WorkerState;
 /**
  * Gives a worker the waiting requests, up to the batch size, without waiting for more.
  *
- * <p>TorchServe waits at least a millisecond, a third of the time of a lone request. Batches stay large under load:
- * requests that arrive during a batch form the next one.
+ * <p>Batches are sent and answered on the event loop of the worker's connection, which is one of those that serve the
+ * clients; TorchServe passes each batch through three more threads. It also waits at least a millisecond for a second
+ * request. Batches stay large under load: requests that arrive during a batch form the next one.
  */
 final class EagerBatchAggregator extends BatchAggregator {
     /** Workers that may die while processing a request before it is refused: two may have been dead already. */
     private static final int TRIES = 3;
 
-    /** Deaths by job id of requests that are retried, each in a batch by itself since it may be the cause. */
-    private static final Map<String, Integer> DEATHS = new ConcurrentHashMap<>();
-
     private final RequestQueue requests;
-    private volatile boolean isRetired;
-    private volatile boolean isLast;
-    private volatile long taken;
+    private final CountDownLatch ended = new CountDownLatch(1);
+    private volatile Channel worker;
+    private final Runnable wake = () -> worker.eventLoop().execute(this::sendBatch);
+    private volatile long sent;
+    private boolean isServing;
+    private boolean isRetired;
+    private boolean isLast;
 
     EagerBatchAggregator(Model model) {
         super(model);
@@ -42,27 +48,84 @@ final class EagerBatchAggregator extends BatchAggregator {
         }
     }
 
-    /** Returns a number that identifies the worker's current batch; 0 if there is none. */
-    long batch() {
-        return taken;
+    /** Sends batches over this connection once the model is loaded. */
+    void connect(Channel connection) {
+        worker = connection;
     }
 
-    /** Ends the worker when it asks for its next batch; the model's last worker empties the queue first. */
-    void retire(boolean isLastOne) {
+    /** Answers a batch and sends the next one, in place of TorchServe's handler. */
+    private final class Answers extends ChannelInboundHandlerAdapter {
+        @Override
+        public void channelRead(ChannelHandlerContext context, Object answer) {
+            if (batch() > 0 && sendResponse((ModelWorkerResponse) answer)) {
+                // After what the clients have sent meanwhile has been read.
+                wake.run();
+            }
+        }
+    }
+
+    /** Returns the time at which the worker's current batch was sent, as System.nanoTime(); 0 if there is none. */
+    long batch() {
+        return sent;
+    }
+
+    /** Ends the worker after its batch; the model's last worker empties the queue first. */
+    synchronized void retire(boolean isLastOne) {
         isLast = isLastOne;
         isRetired = true;
+        if (isServing) {
+            wake.run();
+        }
     }
 
+    /** Returns with TorchServe's command to load the model; when there is none, serves until the worker ends. */
     @Override
-    public void pollBatch(String worker, WorkerState state) throws InterruptedException {
-        taken = 0;
-        model.pollMgmtJob(worker, 0, jobs);
-        if (jobs.isEmpty()) {
-            Job first = requests.await(() -> isRetired && (!isLast || requests.isEmpty()));
-            if (first == null) {
-                throw new InterruptedException("The worker is retired.");
+    public void pollBatch(String id, WorkerState state) throws InterruptedException {
+        if (!model.pollMgmtJob(id, 0, jobs)) {
+            try {
+                serve();
+                // TorchServe interrupts this when the connection is closed.
+                ended.await();
+            } finally {
+                shutdown();
             }
-            take(first);
+            throw new InterruptedException("The worker is retired.");
+        }
+    }
+
+    private synchronized void serve() {
+        isServing = true;
+        worker.pipeline().addBefore(worker.pipeline().lastContext().name(), "answers", new Answers());
+        wake.run();
+    }
+
+    /** Requeues the batch of a worker that has ended. */
+    @Override
+    public synchronized void shutdown() {
+        isServing = false;
+        requests.forget(wake);
+        sendError(null, "Worker died.", 500);
+    }
+
+    private synchronized void sendBatch() {
+        if (!isServing) {
+            // It was woken for a request that it will not take.
+            requests.wake();
+        } else if (isRetired && sent == 0 && (!isLast || requests.isEmpty())) {
+            isServing = false;
+            ended.countDown();
+        } else if (sent == 0) {
+            Job first = requests.poll(wake);
+            if (first != null) {
+                take(first);
+                ModelInferenceRequest batch = new ModelInferenceRequest(model.getModelName());
+                for (Job job : jobs.values()) {
+                    batch.setCommand(job.getCmd());
+                    job.setScheduled();
+                    batch.addRequest(job.getPayload());
+                }
+                worker.writeAndFlush(batch).addListener(ChannelFutureListener.CLOSE_ON_FAILURE);
+            }
         }
     }
 
@@ -80,47 +143,44 @@ final class EagerBatchAggregator extends BatchAggregator {
                 break;
             }
         }
-        recordTaken();
+        sent = System.nanoTime();
+        Metrics.BATCH_REQUESTS.observe(jobs.size());
+        for (Job job : jobs.values()) {
+            Metrics.QUEUE_MS.observe((sent - job.getBegin()) / 1e6);
+        }
     }
 
     /** Returns whether a request may share a batch; explanations take long, and are no faster together. */
-    private static boolean isForBatch(Job job) {
+    private boolean isForBatch(Job job) {
         return job.getCmd() == WorkerCommands.PREDICT
-                && !DEATHS.containsKey(job.getJobId())
+                && !requests.deaths.containsKey(job.getJobId())
                 && !"True".equals(job.getPayload().getHeaders().get("explain"));
     }
 
-    private void recordTaken() {
-        taken = System.nanoTime();
-        Metrics.BATCH_REQUESTS.observe(jobs.size());
-        for (Job job : jobs.values()) {
-            Metrics.QUEUE_MS.observe((taken - job.getBegin()) / 1e6);
-        }
-    }
-
     @Override
-    public boolean sendResponse(ModelWorkerResponse message) {
-        if (taken > 0) {
-            Metrics.BATCH_MS.observe((System.nanoTime() - taken) / 1e6);
-            taken = 0;
+    public synchronized boolean sendResponse(ModelWorkerResponse message) {
+        if (!requests.deaths.isEmpty()) {
+            requests.deaths.keySet().removeAll(jobs.keySet());
         }
-        if (!DEATHS.isEmpty()) {
-            DEATHS.keySet().removeAll(jobs.keySet());
+        boolean isDone = super.sendResponse(message);
+        if (isDone && sent > 0) {
+            Metrics.BATCH_MS.observe((System.nanoTime() - sent) / 1e6);
+            sent = 0;
         }
-        return super.sendResponse(message);
+        return isDone;
     }
 
     /** Requeues the requests of a dead worker. */
     @Override
-    public void sendError(BaseModelRequest message, String error, int status) {
-        taken = 0;
+    public synchronized void sendError(BaseModelRequest message, String error, int status) {
+        sent = 0;
         for (Job job : jobs.values()) {
             boolean isRetried =
                     job.getCmd() == WorkerCommands.PREDICT
-                            && DEATHS.merge(job.getJobId(), 1, Integer::sum) < TRIES
+                            && requests.deaths.merge(job.getJobId(), 1, Integer::sum) < TRIES
                             && requests.offerFirst(job);
             if (!isRetried) {
-                DEATHS.remove(job.getJobId());
+                requests.deaths.remove(job.getJobId());
                 job.sendError(status, error);
             }
         }

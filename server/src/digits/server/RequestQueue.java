@@ -1,12 +1,11 @@
 package digits.server;
 
 import java.lang.reflect.Field;
+import java.util.Deque;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.LinkedBlockingDeque;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.LockSupport;
-import java.util.function.BooleanSupplier;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.InputParameter;
 import org.pytorch.serve.wlm.Model;
@@ -22,10 +21,10 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     /** The map of a model's queues, which TorchServe keeps private. */
     private static final Field QUEUES = openQueues();
 
-    /** Nanoseconds between two checks whether a worker should stop waiting. */
-    private static final long CHECK_NS = TimeUnit.MILLISECONDS.toNanos(100);
+    /** Deaths by job id of requests that are retried, each in a batch by itself since it may be the cause. */
+    final transient Map<String, Integer> deaths = new ConcurrentHashMap<>();
 
-    private final transient ConcurrentLinkedDeque<Thread> idle = new ConcurrentLinkedDeque<>();
+    private final transient Deque<Runnable> idle = new ConcurrentLinkedDeque<>();
 
     private RequestQueue(int capacity) {
         super(capacity);
@@ -97,38 +96,30 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
         return bytes;
     }
 
-    private void wake() {
-        Thread newest = idle.pollFirst();
+    /** Wakes the most recently busy of the idle workers. */
+    void wake() {
+        Runnable newest = idle.pollFirst();
         if (newest != null) {
-            LockSupport.unpark(newest);
+            newest.run();
         }
     }
 
-    /** Waits for the next request; returns null when the worker should stop waiting. */
-    Job await(BooleanSupplier isOver) throws InterruptedException {
-        Thread worker = Thread.currentThread();
-        Job job = null;
-        try {
-            while (job == null && !isOver.getAsBoolean()) {
-                // Before polling: a request that arrives just after must find this worker idle.
-                if (!idle.contains(worker)) {
-                    idle.addFirst(worker);
-                }
-                job = poll();
-                if (job == null) {
-                    LockSupport.parkNanos(CHECK_NS);
-                    if (Thread.interrupted()) {
-                        throw new InterruptedException("The worker has died.");
-                    }
-                }
+    /** Takes the next request; if there is none, returns null and runs wakeWorker once when there is. */
+    Job poll(Runnable wakeWorker) {
+        Job job = poll();
+        while (job == null) {
+            idle.addFirst(wakeWorker);
+            // A request that arrived just before woke another worker, or none.
+            if (isEmpty() || !idle.remove(wakeWorker)) {
+                return null;
             }
-            return job;
-        } finally {
-            boolean wasWoken = !idle.remove(worker);
-            if (job == null && wasWoken) {
-                // It may have been woken for a request that it will not take.
-                wake();
-            }
+            job = poll();
         }
+        return job;
+    }
+
+    /** Wakes this worker no more. */
+    void forget(Runnable wakeWorker) {
+        idle.remove(wakeWorker);
     }
 }

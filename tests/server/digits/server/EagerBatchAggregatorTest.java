@@ -1,19 +1,23 @@
 package digits.server;
 
 import static org.junit.Assert.assertEquals;
-import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.embedded.EmbeddedChannel;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
+import java.util.stream.Collectors;
 import org.junit.After;
 import org.junit.Before;
 import org.junit.BeforeClass;
 import org.junit.Test;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.ModelInferenceRequest;
+import org.pytorch.serve.util.messages.ModelWorkerResponse;
+import org.pytorch.serve.util.messages.Predictions;
 import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 import org.pytorch.serve.wlm.Model;
@@ -21,9 +25,10 @@ import org.pytorch.serve.wlm.WorkerState;
 
 /** Which requests a worker gets, and what becomes of them. */
 public final class EagerBatchAggregatorTest {
+    private final List<String> answers = new ArrayList<>();
     private final List<String> errors = new ArrayList<>();
     private Model model;
-    private EagerBatchAggregator aggregator;
+    private Worker worker;
 
     @BeforeClass
     public static void startTorchServe() {
@@ -33,15 +38,68 @@ public final class EagerBatchAggregatorTest {
     @Before
     public void serveAModel() throws Exception {
         model = TorchServe.model("1.0");
-        aggregator = new EagerBatchAggregator(model);
+        worker = new Worker();
     }
 
     @After
-    public void emptyQueue() {
+    public void emptyQueue() throws Exception {
+        worker.die();
         EagerBatchAggregator.refuseAll(model);
     }
 
-    /** A request that remembers the error it gets. */
+    /** A worker that has loaded the model, and the thread that TorchServe gives it. */
+    private final class Worker {
+        private final EagerBatchAggregator batches = new EagerBatchAggregator(model);
+        private final EmbeddedChannel connection = new EmbeddedChannel(new ChannelInboundHandlerAdapter());
+        private final Thread thread = new Thread(this::serve);
+        private volatile String end = "";
+
+        Worker() {
+            batches.connect(connection);
+            thread.start();
+            while (thread.getState() != Thread.State.WAITING) {
+                Thread.onSpinWait();
+            }
+        }
+
+        private void serve() {
+            try {
+                batches.getRequest("9000", WorkerState.WORKER_MODEL_LOADED);
+            } catch (InterruptedException | ExecutionException e) {
+                end = String.valueOf(e.getMessage());
+            }
+        }
+
+        /** Returns the requests of the batch that the worker was sent. */
+        List<String> read() {
+            connection.runPendingTasks();
+            ModelInferenceRequest batch = connection.readOutbound();
+            return batch == null ? List.of()
+                    : batch.getRequestBatch().stream().map(RequestInput::getRequestId).collect(Collectors.toList());
+        }
+
+        void answer(String... ids) {
+            ModelWorkerResponse answer = new ModelWorkerResponse();
+            answer.setCode(200);
+            List<Predictions> predictions = new ArrayList<>();
+            for (String id : ids) {
+                Predictions prediction = new Predictions();
+                prediction.setRequestId(id);
+                prediction.setHeaders(Map.of());
+                predictions.add(prediction);
+            }
+            answer.setPredictions(predictions);
+            connection.writeInbound(answer);
+        }
+
+        /** Ends as TorchServe lets it when its connection is closed. */
+        void die() throws InterruptedException {
+            thread.interrupt();
+            thread.join();
+        }
+    }
+
+    /** A request that remembers its answer. */
     private final class Request extends Job {
         Request(String id) {
             super("mnist", null, WorkerCommands.PREDICT, new RequestInput(id));
@@ -49,7 +107,9 @@ public final class EagerBatchAggregatorTest {
 
         @Override
         public void response(
-                byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {}
+                byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {
+            answers.add(getJobId());
+        }
 
         @Override
         public void sendError(int status, String error) {
@@ -68,103 +128,110 @@ public final class EagerBatchAggregatorTest {
         }
     }
 
-    private List<String> poll(EagerBatchAggregator worker) throws Exception {
-        List<String> ids = new ArrayList<>();
-        ModelInferenceRequest batch =
-                (ModelInferenceRequest) worker.getRequest("9000", WorkerState.WORKER_MODEL_LOADED);
-        batch.getRequestBatch().forEach(each -> ids.add(each.getRequestId()));
-        return ids;
-    }
-
     @Test
-    public void aWorkerTakesWhatWaitsUpToTheBatchSize() throws Exception {
+    public void aWorkerTakesWhatWaitsUpToTheBatchSize() {
         queue("a", "b", "c", "d", "e");
-        assertEquals(List.of("a", "b", "c", "d"), poll(aggregator));
-        assertEquals(List.of("e"), poll(aggregator));
+        assertEquals(List.of("a", "b", "c", "d"), worker.read());
+        assertEquals(List.of(), worker.read());
+        worker.answer("a", "b", "c", "d");
+        assertEquals(List.of("e"), worker.read());
+        worker.answer("e");
+        assertEquals(List.of(), worker.read());
+        queue("f");
+        assertEquals(List.of("f"), worker.read());
+        assertEquals(List.of("a", "b", "c", "d", "e"), answers);
     }
 
     @Test
-    public void aRequestForExplanationsIsABatchByItself() throws Exception {
+    public void aRequestForExplanationsIsABatchByItself() {
         queue("a", "b", "c");
         Request explained = new Request("explained");
         explained.getPayload().updateHeaders("explain", "True");
         assertTrue(model.addJob(explained));
         queue("d");
-        assertEquals(List.of("a", "b", "c"), poll(aggregator));
-        assertEquals(List.of("explained"), poll(aggregator));
-        assertEquals(List.of("d"), poll(aggregator));
+        assertEquals(List.of("a", "b", "c"), worker.read());
+        worker.answer("a", "b", "c");
+        assertEquals(List.of("explained"), worker.read());
+        worker.answer("explained");
+        assertEquals(List.of("d"), worker.read());
     }
 
     @Test
     public void aRequestFailsAfterThreeDeaths() throws Exception {
-        queue("poison");
-        for (int deaths = 0; deaths < 3; deaths++) {
+        queue("poison", "late");
+        assertEquals(List.of("poison", "late"), worker.read());
+        for (int deaths = 1; deaths < 3; deaths++) {
             assertEquals(List.of(), errors);
-            assertEquals(List.of("poison"), poll(aggregator));
-            aggregator.sendError(null, "Worker died.", 500);
+            worker.die();
+            worker = new Worker();
+            assertEquals(1, worker.read().size());
         }
-        assertEquals(List.of("poison 500"), errors);
+        worker.die();
+        worker = new Worker();
+        assertEquals(1, errors.size());
     }
 
     @Test
-    public void aRetiredWorkerTakesNoMoreAndALastOneEmptiesTheQueue() throws Exception {
-        queue("i");
-        EagerBatchAggregator retired = new EagerBatchAggregator(model);
-        retired.retire(false);
-        assertThrows(InterruptedException.class, () -> poll(retired));
-        aggregator.retire(true);
-        assertEquals(List.of("i"), poll(aggregator));
-        assertThrows(InterruptedException.class, () -> poll(aggregator));
+    public void aRetiredWorkerTakesNoMore() throws Exception {
+        queue("g");
+        assertEquals(List.of("g"), worker.read());
+        queue("h");
+        worker.batches.retire(false);
+        assertEquals(List.of(), worker.read());
+        worker.answer("g");
+        assertEquals(List.of(), worker.read());
+        worker.thread.join();
+        assertEquals("The worker is retired.", worker.end);
+        assertEquals(1, model.getPendingRequestsInJobQueue());
     }
 
-    /** Starts a worker that waits for a request, and adds what it gets to a list. */
-    private Thread waitingWorker(String name, List<String> taken) throws Exception {
-        EagerBatchAggregator waiting = new EagerBatchAggregator(model);
-        Thread thread = new Thread(() -> {
-            try {
-                poll(waiting).forEach(id -> taken.add(name + " " + id));
-            } catch (Exception e) {
-                taken.add(name + " " + e.getMessage());
-            }
-        });
-        thread.start();
-        while (thread.getState() != Thread.State.TIMED_WAITING) {
-            Thread.onSpinWait();
-        }
-        return thread;
+    @Test
+    public void theLastRetiredWorkerEmptiesTheQueue() throws Exception {
+        queue("i");
+        worker.batches.retire(true);
+        assertEquals(List.of("i"), worker.read());
+        queue("j");
+        worker.answer("i");
+        assertEquals(List.of("j"), worker.read());
+        worker.answer("j");
+        assertEquals(List.of(), worker.read());
+        worker.thread.join();
     }
 
     @Test
     public void theWorkerThatWasBusyLastGetsALoneRequest() throws Exception {
-        List<String> taken = Collections.synchronizedList(new ArrayList<>());
-        Thread first = waitingWorker("first", taken);
-        Thread last = waitingWorker("last", taken);
-        // Longer than between two checks whether they are retired.
-        Thread.sleep(250);
+        worker.read();
+        Worker last = new Worker();
+        last.read();
         queue("l");
-        last.join();
-        assertEquals(List.of("last l"), taken);
+        assertEquals(List.of("l"), last.read());
         queue("m");
-        first.join();
-        assertEquals(List.of("last l", "first m"), taken);
+        assertEquals(List.of("m"), worker.read());
+        worker.answer("m");
+        last.answer("l");
+        last.read();
+        queue("n");
+        assertEquals(List.of("n"), last.read());
+        last.die();
     }
 
     @Test
-    public void aWorkerThatDiesWaitingWaitsNoMore() throws Exception {
-        List<String> taken = Collections.synchronizedList(new ArrayList<>());
-        Thread dying = waitingWorker("dying", taken);
-        dying.interrupt();
-        dying.join();
-        assertEquals(List.of("dying The worker has died."), taken);
-        queue("n");
-        assertEquals(List.of("n"), poll(aggregator));
+    public void aWorkerThatDiesWaitingPassesItsRequestOn() throws Exception {
+        worker.read();
+        Worker dying = new Worker();
+        dying.read();
+        queue("o");
+        dying.die();
+        assertEquals(List.of(), dying.read());
+        assertEquals(List.of("o"), worker.read());
+        assertEquals(List.of(), errors);
     }
 
     @Test
     public void theRequestsOfAModelWithoutWorkersAreRefused() {
-        queue("j", "k");
+        queue("p", "q");
         EagerBatchAggregator.refuseAll(model);
-        assertEquals(List.of("j 503", "k 503"), errors);
+        assertEquals(List.of("p 503", "q 503"), errors);
         assertEquals(0, model.getPendingRequestsInJobQueue());
     }
 }

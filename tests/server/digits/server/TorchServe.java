@@ -42,7 +42,7 @@ final class TorchServe {
             CommandLine options = new DefaultParser().parse(ConfigManager.Arguments.getOptions(), arguments);
             ConfigManager.init(new ConfigManager.Arguments(options));
             MetricCache.init();
-            DrainingWorkLoadManager workers = new DrainingWorkLoadManager(ConfigManager.getInstance());
+            DrainingWorkLoadManager workers = new DrainingWorkLoadManager(ConfigManager.getInstance(), null);
             ModelManager.init(ConfigManager.getInstance(), workers);
             for (int version = 1; version <= QUEUE_SIZES.length; version++) {
                 Path archive = Files.createDirectories(folder.resolve("v" + version));
