@@ -64,8 +64,7 @@ def make_ink(pixels: NDArray[np.uint8]) -> Ink:
 def cut_out(levels: NDArray[np.uint8], chosen: NDArray[np.bool_], scale: float = 1.0) -> Ink:
     """Return the chosen marks in (h, w) uint8 levels of ink with their soft edge; one level is scale picture pixels."""
     rows, columns = extent(chosen)
-    edge = dilate(chosen[rows, columns], np.ones((3, 3), np.bool_))
-    cropped = np.where(edge, levels[rows, columns], 0).astype(np.uint8)
+    cropped = levels[rows, columns] * widen(chosen[rows, columns], 3)
     box = (columns.start * scale, rows.start * scale, columns.stop * scale, rows.stop * scale)
     return Ink(centre(fit(cropped)), cropped, box)
 
@@ -77,20 +76,19 @@ def fit(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     scale = DIGIT_PX / max(ink.shape)
     thickness = stroke_width(ink > 127) * scale
-    varied = np.pad(ink, 1)
+    varied = ink
     if thickness < THINNEST_STROKE_PX:
-        widen = round((THINNEST_STROKE_PX - thickness) / scale)
-        varied = dilate(np.pad(varied, widen // 2), np.ones((1 + widen, 1 + widen), np.bool_))
+        side = 1 + round((THINNEST_STROKE_PX - thickness) / scale)
+        varied = widen(frame(ink, 1 + side // 2), side)
     elif thickness > WIDEST_STROKE_PX:
-        narrow = 1 + round((thickness - WIDEST_STROKE_PX) / scale)
-        varied = 255 - dilate(255 - varied, disc(narrow))
+        varied = thin(frame(ink, 1), 1 + round((thickness - WIDEST_STROKE_PX) / scale))
     if varied.any():
         ink = varied[extent(varied)]
     scale = DIGIT_PX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     small = Image.fromarray(ink).resize((width, height), Image.Resampling.HAMMING)
     pixels = np.asarray(small, np.float32)
-    return np.clip(np.rint(pixels * (255 / pixels.max())), 0, 255).astype(np.uint8)
+    return np.rint(pixels * (255 / pixels.max())).astype(np.uint8)
 
 
 def centre(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,26 +110,43 @@ def extent(ink: NDArray[np.generic]) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def dilate(ink: NDArray[np.uint8] | NDArray[np.bool_], pen: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return (h, w) ink as it is when each of its pixels is drawn with a pen (n, n) (grey-level dilation)."""
-    before, after = len(pen) // 2, (len(pen) - 1) // 2
-    padded = np.pad(ink, (before, after))
-    height, width = ink.shape
-    parts = (padded[row : row + height, column : column + width] for row, column in np.argwhere(pen))
-    return functools.reduce(np.maximum, parts)
+def frame(ink: NDArray[np.uint8] | NDArray[np.bool_], width: int) -> NDArray[Any]:
+    """Return (h, w) ink with so many black pixels around it; np.pad takes ten times as long."""
+    framed = np.zeros([side + 2 * width for side in ink.shape], ink.dtype)
+    framed[width : width + len(ink), width : width + ink.shape[1]] = ink
+    return framed
 
 
-def disc(diameter: int) -> NDArray[np.bool_]:
-    """Return a round pen."""
+def slide(join: np.ufunc, rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return every so many successive rows of (h, w) numbers joined, such as added: (h - count + 1, w)."""
+    if count == 1:
+        return rows
+    half = slide(join, rows, count // 2)
+    pairs = join(half[: -(count // 2)], half[count // 2 :])
+    return join(pairs[:-1], rows[count - 1 :]) if count % 2 else pairs
+
+
+def widen(ink: NDArray[np.uint8] | NDArray[np.bool_], side: int) -> NDArray[Any]:
+    """Return (h, w) ink as it is when each of its pixels is drawn with a square pen (grey-level dilation)."""
+    widened = frame(ink, side // 2)
+    for _ in range(2):
+        widened = slide(np.maximum, widened, side).T
+    return widened[: len(ink), : ink.shape[1]]
+
+
+def thin(ink: NDArray[np.uint8], diameter: int) -> NDArray[np.uint8]:
+    """Return (h, w) ink without what a round pen draws of it from outside (grey-level erosion)."""
     radius = diameter // 2
     across = np.arange(diameter) - radius
     half = np.rint(np.sqrt((radius**2 - across**2).clip(0)))
-    return np.abs(across) <= half[:, None]
+    paper = frame(255 - ink, radius)
+    parts = (paper[y : y + len(ink), x : x + ink.shape[1]] for y, x in np.argwhere(np.abs(across) <= half[:, None]))
+    return 255 - functools.reduce(np.maximum, parts)
 
 
 def stroke_width(marks: NDArray[np.bool_]) -> float:
     """Estimate the mean width, in pixels, of the strokes in (h, w) marks from their area and outline."""
-    solid = np.pad(marks, 1)
+    solid = frame(marks, 1)
     area = np.count_nonzero(solid)
     outline = np.count_nonzero(solid[1:] != solid[:-1]) + np.count_nonzero(solid[:, 1:] != solid[:, :-1])
     # A slanted edge counts once in each row and column: on average 4 / pi times its length.

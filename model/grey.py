@@ -9,6 +9,9 @@ from PIL import Image
 # Pictures with a longer side are reduced to it before the ink is found.
 SEARCH_PX = 400
 
+# Red, green and blue, and the brightness that Pillow makes of them (ITU-R BT.601).
+WITH_BRIGHTNESS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]], np.float32)
+
 
 def shrink(picture: Image.Image) -> Image.Image:
     """Average whole blocks of pixels so that no side is above SEARCH_PX."""
@@ -30,7 +33,7 @@ def to_grey(picture: Image.Image) -> Image.Image:
     if picture.mode == "LAB":
         return picture.getchannel("L")
     if not picture.has_transparency_data:
-        return strongest_grey(shrink(picture.convert("RGB")))
+        return strongest_grey(shrink(picture if picture.mode == "RGB" else picture.convert("RGB")))
     grey, alpha = picture.convert("LA").split()
     weights = np.asarray(alpha, np.float64)
     total = weights.sum()
@@ -55,18 +58,18 @@ def strongest_grey(picture: Image.Image) -> Image.Image:
     """Return an RGB picture in mode L: its brightness, or the colour of its ink if that differs much more."""
     brightness = picture.convert("L")
     step = max(1, min(picture.size) // 32)
-    # (3, n): maxima over the first axis are ten times as fast as over the last.
-    pixels = np.asarray(picture)[::step, ::step].reshape(-1, 3).T.astype(np.float32, order="C")
-    grey = np.asarray(brightness)[::step, ::step].reshape(-1).astype(np.float32)
-    paper = np.median(pixels, 1)
-    colours = pixels - paper[:, None]
-    distance = np.abs(colours).max(0)
-    far = distance >= np.partition(distance, -max(4, len(distance) // 50))[-max(4, len(distance) // 50)]
+    sample = picture.resize((picture.width // step, picture.height // step), Image.Resampling.NEAREST)
+    # (4, n): maxima over the first axis are ten times as fast as over the last, and sorting five times as np.median.
+    levels = WITH_BRIGHTNESS @ np.asarray(sample, np.float32).reshape(-1, 3).T
+    paper = np.sort(levels)[:, levels.shape[1] // 2]
+    differences = levels - paper[:, None]
+    distance = np.abs(differences[:3]).max(0)
+    far = np.argpartition(distance, least := -max(4, len(distance) // 50))[least:]
     # Both are 0 where thin ink lies between the pixels that were looked at.
-    if np.abs(grey - np.median(grey))[far].mean() >= 0.35 * distance[far].mean():
+    if np.abs(differences[3, far]).mean() >= 0.35 * distance[far].mean():
         return brightness
     # The mean difference of the ink from the background, after flipping those opposite to the strongest.
-    ink = colours[:, far]
-    direction = (ink * np.sign(colours[:, distance.argmax()] @ ink)).mean(1)
-    levels = (np.asarray(picture) - paper) @ (direction / max(1e-6, np.abs(direction).sum()))
+    ink = differences[:3, far]
+    direction = (ink * np.sign(differences[:3, distance.argmax()] @ ink)).mean(1)
+    levels = (np.asarray(picture) - paper[:3]) @ (direction / max(1e-6, np.abs(direction).sum()))
     return Image.fromarray(np.clip(np.rint(128 + levels), 0, 255).astype(np.uint8))

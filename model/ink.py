@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.geometry import Box, Ink, cut_out
-from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape, view_shape
+from model.ink_input import MASK_PX, VIEW_PX, make_planes, mask_shape
 from model.marks import find_lone_mark, measure_share
 
 Grey = NDArray[np.uint8]
@@ -71,26 +71,26 @@ def segment(greys: Sequence[Grey], engine: InkEngine) -> list[Ink | None]:
 def select(mask: Mask, planes: Mask, contrast: Mask, shape: tuple[int, ...]) -> Ink | None:
     """Return the ink in a (80, 80) mask of a picture of a shape (h, w), cropped; None if there is none."""
     rows, columns = mask_shape(shape)
-    mask = mask[:rows, :columns]
-    chosen = choose(mask, LEAST_INK)
-    height, width = view_shape(shape)
-    lone = find_lone_mark(planes[0, :height, :width]) if mask.max() < SURE or not chosen.any() else None
-    if lone is None and chosen.any():
-        share = measure_share(chosen, contrast)
+    mask = np.ascontiguousarray(mask[:rows, :columns])
+    chosen, parts = choose(mask, LEAST_INK)
+    lone = find_lone_mark(planes[0, : 2 * rows, : 2 * columns]) if mask.max() < SURE or not parts else None
+    if lone is None and parts:
+        share = measure_share(chosen, parts, contrast[: 2 * rows, : 2 * columns])
     else:
         mask = mask * min(FAINTER, 1 / max(1e-6, mask.max())) if lone is None else lone
-        chosen, share = choose(mask, LEAST_FAINT_INK), FAINT_SHARE
-        if not chosen.any():
+        (chosen, parts), share = choose(mask, LEAST_FAINT_INK), FAINT_SHARE
+        if not parts:
             return None
     return cut_out(np.rint(mask * 255).astype(np.uint8), chosen, max(shape) / MASK_PX)._replace(share=share)
 
 
-def choose(mask: Mask, least: float) -> NDArray[np.bool_]:
-    """Return which parts of a (h, w) mask are ink: none if they hold less than the least, in pixels of the mask."""
+def choose(mask: Mask, least: float) -> tuple[NDArray[np.bool_], int]:
+    """Return which parts of a (h, w) mask are ink, and how many: none that hold less than the least, in its pixels."""
     parts, count = cc3d.connected_components(mask > LOW, connectivity=8, return_N=True)
     weights = np.bincount(parts.reshape(-1), mask.reshape(-1), count + 1)
     weights[np.bincount(parts[mask > HIGH], minlength=count + 1) == 0] = 0
-    return (weights > LEAST_SHARE * weights.max())[parts] & (weights.sum() >= least)
+    is_ink = (weights > LEAST_SHARE * weights.max()) & (weights.sum() >= least)
+    return is_ink[parts], int(is_ink.sum())
 
 
 def longer(box: Box) -> float:
