@@ -20,7 +20,6 @@ from evaluate.pictures import PictureSet, png, read_folder
 from evaluate.predictions import Predictor, predict_in_process, predict_pixels, predict_with_service
 from evaluate.report import Curve, describe, tabulate
 from evaluate.sheets import make_sheets, split_by_kind, to_pictures
-from model.digit_net import load_net
 from operate.client import Client
 from operate.command import run
 from operate.config import read_config, read_model_config
@@ -68,7 +67,7 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     test, digits = (part[:limit] for part in read_mnist(train=False))
     pixels = test[:, 0].numpy()
     mnist = PictureSet("MNIST test", [png(picture) for picture in pixels], digits.numpy())
-    from_net = predict_pixels(load_net(), threshold, test)
+    from_net = predict_pixels(threshold, test.numpy())
     results = [(mnist, predict(mnist.uploads, mnist.name) if url else from_net)]
     different = int((results[0][1].digits != from_net.digits).sum())
     if report:

@@ -9,22 +9,19 @@ from queue import SimpleQueue
 
 import numpy as np
 import requests
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from evaluate.pictures import PictureSet
 from model.decode import decode
-from model.digit_net import DigitNet
 from model.engine import Engine, build_engine
 from model.errors import BadImage
+from model.geometry import Pixels
 from model.recognise import Reading, recognise
 from operate.client import Client, ServiceError
 
 THREADS = 2
 CONNECTIONS = 16
-BATCH = 1_000
 REFUSED = -1
 
 
@@ -64,12 +61,11 @@ def certain_but_wrong(result: Result) -> NDArray[np.bool_]:
     return result[1].certain & ~find_correct(result)
 
 
-def predict_pixels(net: DigitNet, threshold: float, pixels: Tensor) -> Predictions:
-    """Return the net's predictions for (n, 1, 28, 28) uint8 pixels."""
-    with torch.inference_mode():
-        batches = [torch.softmax(net(batch), 1).double().max(1) for batch in pixels.split(BATCH)]
-    confidences = torch.cat([batch.values for batch in batches]).numpy()
-    return Predictions(torch.cat([batch.indices for batch in batches]).numpy(), confidences, confidences >= threshold)
+def predict_pixels(threshold: float, pixels: Pixels) -> Predictions:
+    """Return DigitNet's predictions for (n, 1, 28, 28) uint8 pixels."""
+    probabilities = build_engine().classify(pixels)
+    confidences = probabilities.max(1).astype(np.float64)
+    return Predictions(probabilities.argmax(1), confidences, confidences >= threshold)
 
 
 @functools.cache

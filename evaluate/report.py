@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
-import torch
 
 from evaluate import figures
 from evaluate.corruptions import Corruption
 from evaluate.document import Section, Table
 from evaluate.metrics import auroc, calibration_error, wilson
 from evaluate.predictions import Result, certain_but_wrong, count_correct, find_correct
-from model.record import compute_hash
-from model.weights import INK_WEIGHTS, WEIGHTS
+from model.record import INK_WEIGHTS, WEIGHTS, compute_hash
 
 MISTAKES = 24
 
@@ -89,10 +87,10 @@ def describe(
         Section(
             "Summary",
             f"The SHA-256 of DigitNet's weights begins with {compute_hash(WEIGHTS)[:16]}, that of InkNet's with "
-            f"{compute_hash(INK_WEIGHTS)[:16]}. They ran with OpenVINO {version('openvino')}, on MNIST with torch "
-            f"{torch.__version__}. An answer is certain from a confidence of {threshold:g}. Intervals are Wilson's. "
-            "ECE is the expected calibration error in 15 bins of equal width, without refused pictures. AUROC is how "
-            "often a picture of MNIST gets more confidence than one that is not one digit; a refused picture has 0.",
+            f"{compute_hash(INK_WEIGHTS)[:16]}. They ran with OpenVINO {version('openvino')}. An answer is "
+            f"certain from a confidence of {threshold:g}. Intervals are Wilson's. ECE is the "
+            "expected calibration error in 15 bins of equal width, without refused pictures. AUROC is how often a "
+            "picture of MNIST gets more confidence than one that is not one digit; a refused picture has 0.",
             [tabulate(results)],
         ),
         Section(

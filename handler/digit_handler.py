@@ -114,5 +114,5 @@ class DigitHandler:
             answer["as_stored"] = True
         if is_explained:
             begin_step()
-            answer |= explain(reading, with_mask)
+            answer |= explain(reading, self.engine.classify, with_mask)
         return answer

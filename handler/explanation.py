@@ -1,7 +1,6 @@
 """Explanations of answers: the pixels, which of them counted, where the digit is, and its ink."""
 
 import base64
-import functools
 import io
 from typing import Any
 
@@ -9,19 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.attribution import attribute
+from model.attribution import Classify, attribute
 from model.geometry import Box, Ink, extent
 from model.recognise import Reading
-from model.weights import WEIGHTS, load_weights
 
 DECIMALS = 4
-# A worker needs them for explanations only.
-load_once = functools.cache(load_weights)
 
 
-def explain(reading: Reading, with_mask: bool) -> dict[str, Any]:
+def explain(reading: Reading, classify: Classify, with_mask: bool) -> dict[str, Any]:
     """Return pixels, saliency, box and, if wanted, mask of one picture, as the README describes them."""
-    attribution = attribute(load_once(WEIGHTS), reading.ink.pixels, reading.digit)
+    attribution = attribute(classify, reading.ink.pixels, reading.digit)
     levels, box = crop(reading.ink)
     explanation = {
         "pixels": reading.ink.pixels[0].tolist(),

@@ -1,6 +1,7 @@
 """Both nets, each compiled into the function that runs fastest on the machine that serves it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +9,9 @@ import openvino
 from numpy.typing import NDArray
 
 from model.geometry import SIDE_PX, Pixels
-from model.graphs import make_digit_graph, make_ink_graph
 from model.ink import InkEngine
 from model.ink_input import VIEW_PX
-from model.record import check_record
-from model.weights import INK_WEIGHTS, WEIGHTS, load_weights
+from model.record import INK_WEIGHTS, WEIGHTS, check_record
 
 # Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
@@ -37,8 +36,8 @@ def name_precision(core: openvino.Core) -> str:
 def build_engine(threads: int = 1) -> Engine:
     """Return both nets for the processor, with the weights beside this file. Raises RuntimeError if those are damaged.
 
-    They multiply in bfloat16 where the processor does that in hardware, in float32 elsewhere. All kernels are made
-    here, so that the first request is as fast as the others.
+    What is not in 8 bits is multiplied in bfloat16 where the processor does that in hardware, else in float32. All
+    kernels are made here, so that the first request is as fast as the others.
     """
     core = openvino.Core()
     settings = {
@@ -47,12 +46,11 @@ def build_engine(threads: int = 1) -> Engine:
         "NUM_STREAMS": 1,
         # Each worker would be bound to the same core.
         "ENABLE_CPU_PINNING": False,
-        # Pixels and features keep their precision where weights are rounded to 8 bits.
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
 
-    def compile_graph(graph: openvino.Model) -> Run:
-        request = core.compile_model(graph, "CPU", settings).create_infer_request()
+    def load(net: Path) -> Run:
+        check_record(net)
+        request = core.compile_model(net, "CPU", settings).create_infer_request()
 
         def run(numbers: NDArray[np.generic]) -> NDArray[np.float32]:
             request.set_input_tensor(openvino.Tensor(numbers, shared_memory=True))
@@ -61,10 +59,7 @@ def build_engine(threads: int = 1) -> Engine:
 
         return run
 
-    check_record(WEIGHTS)
-    check_record(INK_WEIGHTS)
-    classify = compile_graph(make_digit_graph(load_weights(WEIGHTS)))
-    return in_batches(classify, compile_graph(make_ink_graph(load_weights(INK_WEIGHTS))))
+    return in_batches(load(WEIGHTS), load(INK_WEIGHTS))
 
 
 def in_batches(classify: Run, segment: Run) -> Engine:

@@ -1,11 +1,7 @@
-"""InkNet, the convolutional net that tells a digit's ink from all else in a picture, with its shipped weights."""
+"""InkNet, the convolutional net that tells a digit's ink from all else in a picture, as it is trained and exported."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from model.record import check_record
-from model.weights import INK_WEIGHTS
 
 
 class InkNet(nn.Module):
@@ -55,11 +51,3 @@ class InkNet(nn.Module):
 def conv(inward: int, outward: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the size of the maps, or halves it."""
     return nn.Conv2d(inward, outward, 3, stride, padding=dilation, dilation=dilation)
-
-
-def load_ink_net() -> InkNet:
-    """Return the net with the shipped weights, in evaluation mode."""
-    net = InkNet().eval()
-    check_record(INK_WEIGHTS)
-    net.load_state_dict(torch.load(INK_WEIGHTS, weights_only=True))
-    return net

@@ -4,6 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
+# The exported nets that are shipped, DigitNet and InkNet.
+WEIGHTS, INK_WEIGHTS = (Path(__file__).with_name(name) for name in ("digit_net.onnx", "ink_net.onnx"))
+
 
 def check_record(weights: Path) -> None:
     """Raise RuntimeError unless the record beside weights, a .json, has their SHA-256."""

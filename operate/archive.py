@@ -13,8 +13,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from model.record import check_record, compute_hash
-from model.weights import INK_WEIGHTS, WEIGHTS
+from model.record import INK_WEIGHTS, WEIGHTS, check_record, compute_hash
 from operate.command import run
 from operate.config import ROOT, OperatorError, read_config
 

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
-from model.digit_net import DigitNet, load_net
+from model.digit_net import DigitNet
 from model.engine import Engine, build_engine
+from model.record import WEIGHTS
 from operate.archive import build
 from operate.gateway import Gateway
 from tests.harness.gateway import run_gateway
 from tests.harness.service import Service, start, stop
+from train.export import load
 from train.mnist import read_mnist
 from train.strokes import Sample, read_held_out_samples
 
@@ -58,7 +60,7 @@ def mnist_test() -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="session")
 def shipped_net() -> DigitNet:
     """The net with the committed weights."""
-    return load_net()
+    return load(DigitNet(), WEIGHTS)
 
 
 @pytest.fixture(scope="session")

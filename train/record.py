@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.record import compute_hash
+from train.export import export
 
 
 def make_parser(prog: str, description: str | None, weights: Path) -> argparse.ArgumentParser:
@@ -46,8 +47,10 @@ def read_record(weights: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, force: bool) -> int:
-    """Write a net's weights and their record; return 1 if better ones are kept.
+def write(
+    net: nn.Module, last: nn.Module, inputs: Tensor, weights: Path, record: dict[str, Any], measure: str, force: bool
+) -> int:
+    """Export a net with a last layer, quantised with inputs, and its record; return 1 if a better one is kept.
 
     measure is the entry of the record by which weights are compared: the higher, the better.
     """
@@ -55,8 +58,8 @@ def write(net: nn.Module, weights: Path, record: dict[str, Any], measure: str, f
     print(json.dumps(record, indent=2))
     kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
     refused = record[measure] < kept
-    target = weights.with_suffix(".worse.pt") if refused else weights
-    torch.save({name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}, target)
+    target = weights.with_suffix(".worse.onnx") if refused else weights
+    export(net, last, inputs, target)
     record["sha256"] = compute_hash(target)
     target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     if refused:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from model.digit_net import DigitNet
-from model.weights import WEIGHTS
+from model.record import WEIGHTS
 from train.augment import MILD_SHARE, augment, bend, corrupt
 from train.detected import detect_in_thumbnails, detect_on_sheets
 from train.fit import Recipe, fit
@@ -36,6 +36,8 @@ LAST_EPOCHS, LAST_MILD_SHARE = 0.2, 0.8
 INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
 # Beside MNIST: digits found on sheets, and in thumbnails.
 SHEETS, THUMBNAILS = 16_000, 6_000
+# Pictures of MNIST that the net is quantised with.
+SEEN = 600
 MEASURE = "validation_accuracy"
 
 
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_mnist(train=False))), 4),
         "duration_s": round(seconds, 1),
     }
-    return write(net, options.weights, record, MEASURE, options.force)
+    seen = pixels[split()[0][:SEEN]]
+    return write(net, nn.Softmax(1), seen, options.weights, record, MEASURE, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:

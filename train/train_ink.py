@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from model.ink_input import MASK_PX, make_planes, mask_shape
 from model.ink_net import InkNet
-from model.weights import INK_WEIGHTS
+from model.record import INK_WEIGHTS
 from train.fit import Recipe, fit
 from train.mnist import FIXED_SEED
 from train.record import make_parser, may_write, positive, write
@@ -33,6 +33,8 @@ WORKERS = 1
 RECIPE = Recipe(peak_learning_rate=4e-3, weight_decay=0.02, rise_share=0.1, ema_share=0.1)
 # Sheets to measure on have samples that training never sees; a short run is measured on as many as it learned from.
 VALIDATION_PICTURES = 2_000
+# Sheets that the net is quantised with.
+SEEN = 100
 MEASURE = "validation_dice"
 
 
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
-    net = train(read_samples(), options.pictures, options.seed)
+    samples = read_samples()
+    net = train(samples, options.pictures, options.seed)
     seconds = time.monotonic() - started
     record = {
         "seed": options.seed,
@@ -50,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         MEASURE: round(measure(net, read_held_out_samples(), min(options.pictures, VALIDATION_PICTURES)), 4),
         "duration_s": round(seconds, 1),
     }
-    return write(net, options.weights, record, MEASURE, options.force)
+    sheets = RandomSheets(samples, SEEN, FIXED_SEED)
+    seen = stack([sheets[number] for number in range(SEEN)])[0].float()
+    return write(net, nn.Sigmoid(), seen, options.weights, record, MEASURE, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:

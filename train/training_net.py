@@ -5,7 +5,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.geometry import PIXEL_MEAN, PIXEL_STD
 from model.ink_net import InkNet
@@ -26,8 +26,8 @@ class NormalisedNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Sequential(nn.Conv2d(1, 32, 5, padding=2, bias=False), nn.BatchNorm2d(32))
         self.conv2 = nn.Sequential(nn.Conv2d(32, 64, 5, padding=2, bias=False), nn.BatchNorm2d(64))
-        self.fc1 = nn.Sequential(nn.Linear(64 * 7 * 7, 1024, bias=False), nn.BatchNorm1d(1024))
-        self.fc2 = nn.Linear(1024, 10)
+        self.fc1 = nn.Sequential(nn.Conv1d(64 * 7 * 7, 1024, 1, bias=False), nn.BatchNorm1d(1024))
+        self.fc2 = nn.Conv1d(1024, 10, 1)
         for _, norm in (self.conv1, self.conv2):
             norm.weight.requires_grad_(False)
 
@@ -36,11 +36,11 @@ class NormalisedNet(nn.Module):
         maps = (pixels - PIXEL_MEAN) / PIXEL_STD
         for conv, norm in (self.conv1, self.conv2):
             maps = functional.relu(norm(functional.max_pool2d(conv(maps), 2)))
-        features = functional.relu(self.fc1(maps.flatten(1)))
+        features = functional.relu(self.fc1(maps.flatten(1).T[None]))
         if self.training:
             # functional.dropout does the same, but on CPUs its random numbers cost more than the layers around it.
             features = features * ((torch.rand_like(features) >= DROPOUT) / (1 - DROPOUT)).to(features.dtype)
-        return self.fc2(features)
+        return self.fc2(features)[0].T
 
 
 def normalise(net: InkNet) -> InkNet:
@@ -57,10 +57,6 @@ def fold(trained: nn.Module, plain: Net) -> Net:
     trained.eval()
     for name, layer in trained.named_children():
         if isinstance(layer, nn.Sequential):
-            weighted, norm = cast("tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d]", tuple(layer))
-            if isinstance(weighted, nn.Conv2d):
-                layer = fuse_conv_bn_eval(weighted, norm)
-            else:
-                layer = fuse_linear_bn_eval(weighted, norm)
+            layer = fuse_conv_bn_eval(*cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(layer)))
         getattr(plain, name).load_state_dict(layer.state_dict())
     return plain.eval()

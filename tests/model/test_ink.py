@@ -12,9 +12,10 @@ from model.engine import INK_SIZES, Engine
 from model.geometry import Ink
 from model.ink import find_ink
 from model.ink_input import MASK_PX, VIEW_PX, make_planes
-from model.ink_net import load_ink_net
-from model.weights import INK_WEIGHTS
+from model.ink_net import InkNet
+from model.record import INK_WEIGHTS
 from train.detected import box_of, overlap
+from train.export import load
 from train.sheets.layout import NOT_ONE_DIGIT
 from train.sheets.sheet import Sheet, make_sheet
 from train.strokes import Sample
@@ -110,7 +111,7 @@ def test_planes_hold_the_picture_in_their_upper_left_corner() -> None:
 def test_the_engine_sees_what_the_net_sees(pages: list[Sheet], engine: Engine) -> None:
     planes = np.stack([make_planes(page.grey)[0] for page in pages[:20]])
     with torch.inference_mode():
-        exact = torch.sigmoid(load_ink_net()(torch.from_numpy(planes)))[:, 0].numpy()
+        exact = torch.sigmoid(load(InkNet(), INK_WEIGHTS)(torch.from_numpy(planes)))[:, 0].numpy()
     quick = engine.segment(planes)
     assert quick.shape == (20, MASK_PX, MASK_PX)
     assert quick.dtype == np.float32
@@ -121,4 +122,6 @@ def test_the_engine_sees_what_the_net_sees(pages: list[Sheet], engine: Engine) -
 @pytest.mark.slow
 def test_the_shipped_weights_find_as_much_as_their_record_says(samples: list[Sample]) -> None:
     record = json.loads(INK_WEIGHTS.with_suffix(".json").read_text())
-    assert measure(load_ink_net(), samples, VALIDATION_PICTURES) == pytest.approx(record["validation_dice"], abs=0.002)
+    assert measure(load(InkNet(), INK_WEIGHTS), samples, VALIDATION_PICTURES) == pytest.approx(
+        record["validation_dice"], abs=0.002
+    )

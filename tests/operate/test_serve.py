@@ -130,18 +130,18 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_missing_weights_are_one_sentence(root: Path, tmp_path: Path) -> None:
-    (root / "model" / "digit_net.pt").unlink()
-    assert "digit_net.pt is missing" in refuse(write_config(tmp_path), root=root)
+    (root / "model" / "digit_net.onnx").unlink()
+    assert "digit_net.onnx is missing" in refuse(write_config(tmp_path), root=root)
 
 
 @pytest.mark.parametrize(("name", "script"), [("digit_net", "train"), ("ink_net", "train-ink")])
 def test_changed_weights_are_one_sentence(name: str, script: str, root: Path, tmp_path: Path) -> None:
-    weights = root / "model" / f"{name}.pt"
+    weights = root / "model" / f"{name}.onnx"
     changed = bytearray(weights.read_bytes())
     changed[300_000] ^= 1
     weights.write_bytes(changed)
     sentence = refuse(write_config(tmp_path), root=root)
-    assert sentence.startswith(f"{name}.pt is not the file that {name}.json describes: its SHA-256 begins with ")
+    assert sentence.startswith(f"{name}.onnx is not the file that {name}.json describes: its SHA-256 begins with ")
     assert sentence.endswith(f"Restore both with git checkout, or make both with scripts/{script} --force.\n")
 
 

@@ -9,26 +9,31 @@ import torch
 from torch import nn
 
 from train import train, train_ink
+from train.export import load
 from train.record import may_write, write
 
 
 def write_with(weights: Path, share: float, force: bool = False) -> int:
     """Write a net, with ones for weights, that was measured at a share."""
-    net = nn.Linear(2, 1)
-    nn.init.ones_(net.weight)
-    return write(net, weights, {"seed": 3, "share_read": share}, "share_read", force)
+    net = nn.Sequential(nn.Conv1d(2, 1, 1), nn.Conv1d(1, 1, 1))
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    return write(
+        net, nn.Sigmoid(), torch.zeros(3, 2, 4), weights, {"seed": 3, "share_read": share}, "share_read", force
+    )
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """Weights of a net that was measured at 0.8, their record beside them."""
-    weights = tmp_path / "net.pt"
+    weights = tmp_path / "net.onnx"
     assert write_with(weights, 0.8) == 0
     return weights
 
 
 def test_weights_are_written_with_a_record(weights: Path) -> None:
-    assert torch.load(weights, weights_only=True)["weight"].tolist() == [[1, 1]]
+    net = load(nn.Sequential(nn.Conv1d(2, 1, 1), nn.Conv1d(1, 1, 1)), weights)
+    assert [parameter.flatten().tolist() for parameter in net.parameters()] == [[1, 1], [1], [1], [1]]
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 3, "share_read": 0.8, "torch": torch.__version__}.items() <= record.items()
     assert {"python", "device"} <= record.keys()
@@ -45,7 +50,7 @@ def test_only_worse_weights_do_not_replace_others(
     before = weights.stat().st_mtime_ns
     assert write_with(weights, share, force) == status
     assert json.loads(weights.with_suffix(".json").read_text())["share_read"] == kept
-    worse = weights.with_suffix(".worse.pt")
+    worse = weights.with_suffix(".worse.onnx")
     assert worse.exists() == (status == 1)
     assert (weights.stat().st_mtime_ns == before) == (status == 1)
     if status:
@@ -66,10 +71,10 @@ def test_only_worse_weights_do_not_replace_others(
 def test_weights_without_a_record_of_the_measure_are_replaced_by_force_alone(
     record: dict[str, float] | None, force: bool, may: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "net.pt").touch()
+    (tmp_path / "net.onnx").touch()
     if record:
         (tmp_path / "net.json").write_text(json.dumps(record))
-    assert may_write(tmp_path / "net.pt", "share_read", force) == may
+    assert may_write(tmp_path / "net.onnx", "share_read", force) == may
     assert ("no record" in capsys.readouterr().err) != may
 
 
@@ -84,5 +89,5 @@ def test_a_record_alone_is_no_obstacle(weights: Path) -> None:
 def test_a_missing_folder_is_noticed_before_training(
     main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--weights", str(tmp_path / "missing" / "net.pt")]) == 1
+    assert main(["--weights", str(tmp_path / "missing" / "net.onnx")]) == 1
     assert capsys.readouterr().err == f"{tmp_path / 'missing'} is no folder.\n"

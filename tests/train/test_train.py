@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from model.digit_net import DigitNet, load_net
+from model.digit_net import DigitNet
+from model.record import WEIGHTS
 from operate.config import ROOT
 from train.augment import MILD_SHARE, augment
+from train.export import load
 from train.mnist import read_mnist, split
 from train.sheets.layout import NOT_ONE_DIGIT
 from train.train import BATCH, INGREDIENTS, OUTLIER_SHARE, calibrate, gather, make_batch, make_batches
@@ -19,12 +21,12 @@ from train.train import BATCH, INGREDIENTS, OUTLIER_SHARE, calibrate, gather, ma
 
 @pytest.mark.slow
 def test_training_learns_and_writes_weights_with_a_record(tmp_path: Path) -> None:
-    weights = tmp_path / "net.pt"
+    weights = tmp_path / "net.onnx"
     command: list[str | Path] = [ROOT / "scripts" / "train", "--epochs", "3", "--limit", "512", "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "epoch 3/3: loss" in run.stdout
-    DigitNet().load_state_dict(torch.load(weights, weights_only=True))
+    load(DigitNet(), weights)
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 0, "epochs": 3, "limit": 512, "without": []}.items() <= record.items()
     assert {"torch", "python", "device", "duration_s"} <= set(record)
@@ -90,7 +92,7 @@ def test_calibration_undoes_too_much_and_too_little_confidence() -> None:
     pixels = augment(everything[held_out], digits, torch.Generator().manual_seed(0), mild_share=1.0)
     weights, losses = [], []
     for factor in (1.0, 0.7, 1.4):
-        net = load_net()
+        net = load(DigitNet(), WEIGHTS)
         for parameter in net.fc2.parameters():
             parameter.detach().mul_(factor)
         with torch.inference_mode():

@@ -11,6 +11,7 @@ import torch
 from model.ink_input import MASK_PX, make_planes
 from model.ink_net import InkNet
 from operate.config import ROOT
+from train.export import load
 from train.sheets.sheet import RandomSheets
 from train.strokes import Sample
 from train.train_ink import BATCH, LEAST_BATCHES, MEASURE, ink_loss, make_target, measure
@@ -20,7 +21,7 @@ SHEETS = LEAST_BATCHES * BATCH
 
 @pytest.mark.slow
 def test_training_learns_and_writes_weights_with_a_record(samples: list[Sample], tmp_path: Path) -> None:
-    weights = tmp_path / "ink.pt"
+    weights = tmp_path / "ink.onnx"
     command: list[str | Path] = [ROOT / "scripts" / "train-ink", "--pictures", str(SHEETS), "--weights", weights]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -28,7 +29,7 @@ def test_training_learns_and_writes_weights_with_a_record(samples: list[Sample],
     assert {"seed": 0, "pictures": SHEETS}.items() <= record.items()
     untrained = measure(InkNet().eval(), samples, 128)
     assert record[MEASURE] > untrained + 0.1
-    InkNet().load_state_dict(torch.load(weights, weights_only=True))
+    load(InkNet(), weights)
 
 
 def test_the_target_lies_where_the_net_sees_the_sheet(samples: list[Sample]) -> None:
