@@ -14,10 +14,10 @@ from train.record import may_write, write
 
 
 def write_with(weights: Path, share: float, force: bool = False) -> int:
-    """Write a net, with ones for weights, that was measured at a share."""
+    """Write a net, its layers full of the same numbers, that was measured at a share."""
     net = nn.Sequential(nn.Conv1d(2, 1, 1), nn.Conv1d(1, 1, 1))
-    for parameter in net.parameters():
-        nn.init.ones_(parameter)
+    for number, parameter in enumerate(net.parameters()):
+        nn.init.constant_(parameter, number)
     return write(
         net, nn.Sigmoid(), torch.zeros(3, 2, 4), weights, {"seed": 3, "share_read": share}, "share_read", force
     )
@@ -33,7 +33,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_weights_are_written_with_a_record(weights: Path) -> None:
     net = load(nn.Sequential(nn.Conv1d(2, 1, 1), nn.Conv1d(1, 1, 1)), weights)
-    assert [parameter.flatten().tolist() for parameter in net.parameters()] == [[1, 1], [1], [1], [1]]
+    assert [parameter.flatten().tolist() for parameter in net.parameters()] == [[0, 0], [1], [2], [3]]
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 3, "share_read": 0.8, "torch": torch.__version__}.items() <= record.items()
     assert {"python", "device"} <= record.keys()
