@@ -13,10 +13,10 @@ from model.ink import InkEngine
 from model.ink_input import VIEW_PX
 from model.record import INK_WEIGHTS, WEIGHTS, check_record
 
-# Batches are padded to one of these sizes: each has its own kernels, which take memory, and time to make.
-SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
+# Pictures are run in batches of these sizes: each has its own kernels, which take memory, and time to make.
+SIZES = (32, 16, 8, 4, 2, 1)
 # InkNet's maps are larger: more pictures at a time would not fit the processor's caches.
-INK_SIZES = (1, 2, 4, 8)
+INK_SIZES = (8, 4, 2, 1)
 
 Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 
@@ -64,27 +64,25 @@ def build_engine(threads: int = 1) -> Engine:
 
 def in_batches(classify: Run, segment: Run) -> Engine:
     """Return the engine of two functions that run the nets on batches: DigitNet with softmax, InkNet with sigmoid."""
-    classify_any = in_sizes(SIZES, classify, np.zeros((1, 1, SIDE_PX, SIDE_PX), np.uint8))
-    segment_any = in_sizes(INK_SIZES, segment, np.zeros((1, 2, VIEW_PX, VIEW_PX), np.float32))
+    classify_any = in_sizes(SIZES, classify, np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
+    segment_any = in_sizes(INK_SIZES, segment, np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32))
     return Engine(classify_any, lambda planes: segment_any(planes)[:, 0])
 
 
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:
-    """Return a function for any number of pictures, which passes them to another in batches of the sizes.
+    """Return a function that runs any number of pictures in batches of the sizes, largest first.
 
-    The kernels of every size are made here, with copies of one blank picture. Raises RuntimeError if they do not work.
+    The kernels of every size are made here, with blank pictures.
     """
+    for size in sizes:
+        run(blank[:size])
 
     def run_any(pictures: NDArray[np.generic]) -> NDArray[np.float32]:
-        if len(pictures) > sizes[-1]:
-            parts = range(0, len(pictures), sizes[-1])
-            return np.concatenate([run_any(pictures[first : first + sizes[-1]]) for first in parts])
-        size = next(size for size in sizes if size >= len(pictures))
-        padded = np.concatenate([pictures, blank.repeat(size - len(pictures), 0)]) if size > len(pictures) else pictures
-        return run(padded)[: len(pictures)]
+        results = []
+        for size in sizes:
+            while len(pictures) >= size:
+                results.append(run(pictures[:size]))
+                pictures = pictures[size:]
+        return np.concatenate(results)
 
-    for size in sizes:
-        # Without AVX2 OpenVINO returns nothing, and no error.
-        if len(run(blank.repeat(size, 0))) != size:
-            raise RuntimeError("OpenVINO cannot run the nets: use a processor with AVX2, and unset ONEDNN_MAX_CPU_ISA.")
     return run_any

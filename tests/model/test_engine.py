@@ -1,10 +1,5 @@
 """The engine gives what the nets of torch give, for any number of pictures."""
 
-import os
-import platform
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -24,7 +19,7 @@ def read_exactly(net: DigitNet, pixels: Tensor) -> NDArray[np.float32]:
         return torch.cat([torch.softmax(net(part), 1) for part in pixels.split(500)]).numpy()
 
 
-@pytest.mark.parametrize("count", [1, 3, 9, SIZES[-1], SIZES[-1] + 1, 200])
+@pytest.mark.parametrize("count", [1, 3, 9, SIZES[0], SIZES[0] + 1, 200])
 def test_any_number_of_pictures_is_read(
     count: int, shipped_net: DigitNet, mnist_test: tuple[Tensor, Tensor], engine: Engine
 ) -> None:
@@ -32,11 +27,3 @@ def test_any_number_of_pictures_is_read(
     probabilities = engine.classify(pixels.numpy())
     assert probabilities.shape == (count, 10)
     assert np.allclose(probabilities, read_exactly(shipped_net, pixels), atol=TOLERANCE)
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 processor")
-def test_a_processor_without_avx2_is_refused_in_a_sentence() -> None:
-    command = [sys.executable, "-c", "from model.engine import build_engine; build_engine()"]
-    limited = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX"}
-    done = subprocess.run(command, env=limited, capture_output=True, text=True)
-    assert done.stderr.endswith("use a processor with AVX2, and unset ONEDNN_MAX_CPU_ISA.\n")

@@ -65,7 +65,7 @@ def test_logs_go_to_files_and_the_terminal_as_plain_lines() -> None:
 @pytest.mark.slow
 def test_netty_and_log4j_are_those_of_server_lib(tmp_path: Path) -> None:
     log = tmp_path / "loaded"
-    running = start(tmp_path, environment={"JAVA_TOOL_OPTIONS": f"-Xlog:class+load:file={log}"})
+    running = start(tmp_path, environment={"JAVA_TOOL_OPTIONS": f"-XX:AOTMode=off -Xlog:class+load:file={log}"})
     form = {"data": ("seven.jpg", SEVEN)}
     assert requests.post(running.predictions, files=form, timeout=30).json()["digit"] == 7
     stop(running)
