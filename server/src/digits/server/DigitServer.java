@@ -86,6 +86,7 @@ public final class DigitServer extends ModelServer {
             CommandLine options = new DefaultParser().parse(ConfigManager.Arguments.getOptions(), args);
             ConfigManager.init(new ConfigManager.Arguments(options));
             initTokens();
+            initThreads(ConfigManager.getInstance());
             PluginsManager.getInstance().initialize();
             MetricCache.init();
             DigitServer server = new DigitServer(ConfigManager.getInstance());
@@ -116,6 +117,13 @@ public final class DigitServer extends ModelServer {
             }
         }
         System.err.println(sentence);
+    }
+
+    /** Takes one event loop per core: with TorchServe's two, a worker and its client more often have different ones. */
+    private static void initThreads(ConfigManager config) {
+        if (config.getNettyThreads() == 0) {
+            config.setProperty("number_of_netty_threads", String.valueOf(Runtime.getRuntime().availableProcessors()));
+        }
     }
 
     /** Makes TorchServe write its keys beside its logs instead of into the working directory. */
