@@ -30,8 +30,9 @@ final class AnswerWriter extends ChannelDuplexHandler {
 
     private static final int FIRST_ERROR = 400;
 
-    private HttpMethod method;
-    private HttpVersion version;
+    // A request whose length is malformed is refused before it comes here.
+    private HttpMethod method = HttpMethod.POST;
+    private HttpVersion version = HttpVersion.HTTP_1_1;
     private boolean isFromPage;
     private boolean isKeptAlive;
 
