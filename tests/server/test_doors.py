@@ -50,15 +50,15 @@ LOCAL = {"curl", "curl, by the name", "curl, shouting", "curl, IPv6", "an addres
 # Of all GETs, none changes anything.
 READERS = LOCAL | {"a link in a web page"}
 NAMED = {"another container", "a gateway", "DNS rebinding"}
-# Malformed everywhere but at the inference port, which does not care.
-MALFORMED = {"two hosts", "no host"}
+MALFORMED = {"two hosts", "no host", "userinfo"}
+ANYONE = set(CLIENTS) - MALFORMED
 PAGES = {"a web page", "a file in a browser", "DNS rebinding, a change", "its own page", "the page of another port"}
 
 # Port, request line, and who gets an answer; the others get 403, or 400 if MALFORMED.
 DOORS = [
-    ("inference", "POST /predictions/mnist", set(CLIENTS) - PAGES),
-    ("inference", "GET /v2/health/ready", set(CLIENTS) - PAGES),
-    ("inference", "OPTIONS /predictions/mnist", set(CLIENTS) - PAGES),
+    ("inference", "POST /predictions/mnist", ANYONE - PAGES),
+    ("inference", "GET /v2/health/ready", ANYONE - PAGES),
+    ("inference", "OPTIONS /predictions/mnist", ANYONE - PAGES),
     ("management", "GET /models", READERS),
     ("management", "POST /models?url=none.mar", LOCAL),
     ("management", "PUT /models/mnist?min_worker=2&max_worker=4", LOCAL),
@@ -117,7 +117,7 @@ def test_a_port_answers_those_it_is_for(port: str, line: str, welcome: set[str],
         status, text = ask(address, line, client, page or ELSEWHERE)
         if client in welcome:
             assert status not in (403, 503), (client, text)
-        elif client in MALFORMED and port != "inference":
+        elif client in MALFORMED:
             assert status == 400, (client, text)
         else:
             assert status == 403, (client, text)
@@ -131,10 +131,10 @@ def test_no_port_does_the_work_of_another(port: str, line: str, door: Service) -
     assert ask(getattr(door.config, port), line, "curl")[0] in (404, 405)
 
 
-def test_a_whole_url_does_not_replace_the_host(door: Service) -> None:
-    for address in (door.config.management, door.config.metrics):
-        for url in ("http://elsewhere.example/models", "http://127.0.0.1/models", "*"):
-            assert ask(address, f"GET {url}", "curl")[0] == 400
+def test_the_host_in_a_whole_url_counts(door: Service) -> None:
+    for client in ("curl", "DNS rebinding"):
+        assert ask(door.config.management, "GET http://elsewhere.example/models", client)[0] == 403
+        assert ask(door.config.management, "GET http://127.0.0.1/models", client)[0] == 200
 
 
 def test_an_old_client_without_a_host_is_served(door: Service) -> None:

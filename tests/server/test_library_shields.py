@@ -32,7 +32,7 @@ def test_no_port_speaks_http_2(port: str, opening: bytes, service: Service) -> N
     address = urlsplit(getattr(service.config, port))
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as client:
         client.sendall(opening)
-        assert client.recv(1000).startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
+        assert client.recv(1000).startswith((b"HTTP/1.1 4", b"HTTP/1.1 505"))
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "snappy", "x-lzf", "bzip2"])

@@ -50,5 +50,5 @@ def test_a_malformed_url_is_a_sentence_and_no_stack_trace(port: str, url: str, s
         connection.request("GET", url, headers={"Host": "localhost"})
         answer = connection.getresponse()
         assert answer.status == 400
-        assert b"The URL has a malformed escape: write % as %25." in answer.read()
+        assert b"The URL has a malformed escape or character: write % as %25." in answer.read()
     assert log.read_text() == before

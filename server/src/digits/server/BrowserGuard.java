@@ -8,7 +8,6 @@ import io.netty.handler.codec.http.HttpHeaders;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.HttpVersion;
 import io.netty.util.NetUtil;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -18,22 +17,17 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import org.pytorch.serve.http.ErrorResponse;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 
 /**
- * Refuses requests that a foreign web page makes a browser send to a local port, and malformed URLs.
+ * Refuses requests that a foreign web page makes a browser send to a local port.
  *
  * <p>Browsers send the page's origin (Origin, Sec-Fetch-Site) and the name in the URL (Host). After DNS rebinding the
  * page counts as same-origin, but Host still carries its name. Other clients send no Origin.
  */
 final class BrowserGuard extends ChannelInboundHandlerAdapter {
-    private static final Pattern HOST =
-            Pattern.compile("(?:\\[(?<ipv6>[0-9a-f:.]+)]|(?<name>[0-9a-z_-]+(?:\\.[0-9a-z_-]+)*)\\.?)(?::\\d{1,5})?");
-    /** What TorchServe cannot decode: it would answer 403 and print a stack trace. */
-    private static final Pattern MALFORMED = Pattern.compile("%(?!\\p{XDigit}{2})");
     private static final String WHOSE = "Sec-Fetch-Site";
     private static final Set<String> OTHERS = Set.of("cross-site", "same-site");
 
@@ -53,11 +47,9 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     /** Why a request is refused. */
     private static final class Refused extends Exception {
         private static final long serialVersionUID = 1;
-        private final HttpResponseStatus status;
 
-        Refused(HttpResponseStatus status, String sentence) {
+        Refused(String sentence) {
             super(sentence);
-            this.status = status;
         }
     }
 
@@ -74,7 +66,7 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
             for (String origin : isForAll ? List.<String>of() : request.headers().getAll(HttpHeaderNames.ORIGIN)) {
                 if (!origin.equalsIgnoreCase(page)) {
                     String sentence = "Requests from this origin are not allowed: add it to cors_allowed_origin.";
-                    throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
+                    throw new Refused(sentence);
                 }
             }
         });
@@ -95,45 +87,35 @@ final class BrowserGuard extends ChannelInboundHandlerAdapter {
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
         try {
-            if (MALFORMED.matcher(request.uri()).find()) {
-                throw new Refused(HttpResponseStatus.BAD_REQUEST, "The URL has a malformed escape: write % as %25.");
-            }
             rule.check(request);
             context.fireChannelRead(message);
         } catch (Refused e) {
-            ErrorResponse answer = new ErrorResponse(e.status.code(), e.status.reasonPhrase(), e.getMessage());
-            NettyUtils.sendJsonResponse(context, answer, e.status);
+            HttpResponseStatus status = HttpResponseStatus.FORBIDDEN;
+            ErrorResponse answer = new ErrorResponse(status.code(), status.reasonPhrase(), e.getMessage());
+            NettyUtils.sendJsonResponse(context, answer, status);
             request.release();
         }
     }
 
     private static void checkForOperators(HttpRequest request, InetSocketAddress address, boolean hasAnyName)
             throws Refused {
-        List<String> hosts = request.headers().getAll(HttpHeaderNames.HOST);
-        // HTTP/1.0 has no Host header; browsers do not use it.
-        boolean isOld = hosts.isEmpty() && HttpVersion.HTTP_1_0.equals(request.protocolVersion());
-        if (hosts.size() != 1 && !isOld) {
-            throw new Refused(HttpResponseStatus.BAD_REQUEST, "The request must have exactly one Host header.");
-        }
-        // With an absolute URL, its host would take precedence over the header's.
-        if (!request.uri().startsWith("/")) {
-            throw new Refused(HttpResponseStatus.BAD_REQUEST, "The path of the request must begin with /.");
-        }
-        if (!isOld && !isName(hosts.get(0), address, hasAnyName)) {
+        // HTTP/1.0 needs no Host header; browsers do not use it.
+        String host = request.headers().get(HttpHeaderNames.HOST);
+        if (host != null && !isName(host, address, hasAnyName)) {
             String sentence =
                     "Unknown Host header: use localhost or " + address.getHostString()
                             + ", the address in the configuration.";
-            throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
+            throw new Refused(sentence);
         }
-        if (isOfAnotherPage(request, isOld ? "" : hosts.get(0))) {
+        if (isOfAnotherPage(request, host == null ? "" : host)) {
             String sentence = "Web pages may not use this port: use scripts/manage, curl or Prometheus.";
-            throw new Refused(HttpResponseStatus.FORBIDDEN, sentence);
+            throw new Refused(sentence);
         }
     }
 
     /** Returns whether a Host header names the port at an address. */
     private static boolean isName(String host, InetSocketAddress address, boolean hasAnyName) {
-        Matcher parts = HOST.matcher(host.toLowerCase(Locale.ROOT));
+        Matcher parts = HeadGuard.HOST.matcher(host.toLowerCase(Locale.ROOT));
         if (!parts.matches()) {
             return false;
         }

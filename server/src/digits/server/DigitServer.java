@@ -1,9 +1,13 @@
 package digits.server;
 
+import io.netty.bootstrap.ServerBootstrap;
+import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelOption;
 import io.netty.channel.EventLoopGroup;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.channel.group.DefaultChannelGroup;
+import io.netty.handler.ssl.SslContext;
 import io.netty.util.concurrent.GlobalEventExecutor;
 import java.io.IOException;
 import java.lang.reflect.Field;
@@ -72,7 +76,7 @@ public final class DigitServer extends ModelServer {
 
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private String models;
-    private ChannelFuture inferencePort;
+    private Channel inferencePort;
     private volatile DrainingWorkLoadManager workers;
 
     private DigitServer(ConfigManager config) {
@@ -236,27 +240,34 @@ public final class DigitServer extends ModelServer {
             Connector connector, EventLoopGroup serverGroup, EventLoopGroup workerGroup, ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
         restoreHost(connector);
-        if (type == ConnectorType.INFERENCE_CONNECTOR) {
-            startModels(ConfigManager.getInstance(), workerGroup);
-            EventLoopGroup threads = ConnectionAcceptor.forInference(workerGroup, connections);
-            inferencePort = super.initializeServer(connector, serverGroup, threads, type);
-            return inferencePort;
-        }
         if (!(connector.getSocketAddress() instanceof InetSocketAddress)) {
             throw new IOException("Every address in the configuration must look like http://127.0.0.1:8080.");
         }
-        InetSocketAddress address = (InetSocketAddress) connector.getSocketAddress();
-        switch (type) {
-            case MANAGEMENT_CONNECTOR:
-                EventLoopGroup waiting = Connector.newEventLoopGroup(2);
-                return super.initializeServer(
-                        connector, serverGroup, ConnectionAcceptor.forManagement(waiting, address), type);
-            case METRICS_CONNECTOR:
-                return super.initializeServer(
-                        connector, serverGroup, ConnectionAcceptor.forMetrics(workerGroup, address), type);
-            default:
-                throw new IOException("inference_address and management_address must not be the same.");
+        EventLoopGroup threads = workerGroup;
+        if (type == ConnectorType.INFERENCE_CONNECTOR) {
+            startModels(ConfigManager.getInstance(), workerGroup);
+        } else if (type == ConnectorType.MANAGEMENT_CONNECTOR) {
+            threads = Connector.newEventLoopGroup(2);
+        } else if (type != ConnectorType.METRICS_CONNECTOR) {
+            throw new IOException("inference_address and management_address must not be the same.");
         }
+        InetSocketAddress address = (InetSocketAddress) connector.getSocketAddress();
+        SslContext tls = connector.isSsl() ? ConfigManager.getInstance().getSslContext() : null;
+        ServerBootstrap port =
+                new ServerBootstrap()
+                        .group(serverGroup, threads)
+                        .channel(connector.getServerChannel())
+                        .option(ChannelOption.SO_BACKLOG, 1024)
+                        .childOption(ChannelOption.SO_KEEPALIVE, true)
+                        .childHandler(new ConnectionInitializer(tls, type, address, connections));
+        ChannelFuture opened = port.bind(address).await();
+        if (!opened.isSuccess()) {
+            throw new IOException("Failed to bind to address: " + connector, opened.cause());
+        }
+        if (type == ConnectorType.INFERENCE_CONNECTOR) {
+            inferencePort = opened.channel();
+        }
+        return opened.channel().closeFuture();
     }
 
     /** Restores the colons of an IPv6 address, which operate/torchserve.py replaces since TorchServe parses none. */
@@ -289,7 +300,7 @@ public final class DigitServer extends ModelServer {
                 Thread.sleep(SHUTDOWN_DELAY_MS);
             }
             long deadline = System.currentTimeMillis() + DRAIN_MS;
-            inferencePort.channel().close().sync();
+            inferencePort.close().sync();
             RequestTracker.drain(connections, deadline);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();

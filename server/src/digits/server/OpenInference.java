@@ -13,6 +13,7 @@ import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
+import io.netty.handler.codec.http.QueryStringDecoder;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -39,7 +40,7 @@ import org.pytorch.serve.wlm.WorkerState;
  */
 final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final String VERSIONED =
-            "/v(?<protocol>[12])/models/(?<model>[^/:]+)(?:/versions/(?<version>[^/:]+))?";
+            "/v(?<protocol>[12])/models/(?<model>[^/:?%#]+)(?:/versions/(?<version>[^/:?%#]+))?";
     private static final Pattern MODEL = Pattern.compile(VERSIONED + "(?<ready>/ready)?");
     private static final Pattern PREDICTION =
             Pattern.compile(
@@ -114,9 +115,9 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         return HttpMethod.OPTIONS.equals(request.method()) ? null : answer;
     }
 
-    /** Returns a request's path, without the query. */
+    /** Returns a request's path as TorchServe understands it: without the query, its escapes decoded. */
     static String pathOf(FullHttpRequest request) {
-        return request.uri().split("\\?", 2)[0];
+        return new QueryStringDecoder(request.uri()).path();
     }
 
     private static FullHttpResponse refuseMethod(FullHttpRequest request, String allow) {

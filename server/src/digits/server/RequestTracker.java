@@ -6,9 +6,8 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.channel.group.ChannelGroup;
 import io.netty.handler.codec.http.FullHttpResponse;
-import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpObject;
 import io.netty.handler.codec.http.HttpRequest;
-import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
@@ -17,7 +16,6 @@ import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
-import java.util.regex.Pattern;
 
 /**
  * Processes the requests of a connection one at a time, measures them, and closes the connection on shutdown.
@@ -26,7 +24,6 @@ import java.util.regex.Pattern;
  * client would mistake one for another.
  */
 final class RequestTracker extends ChannelDuplexHandler {
-    private static final Pattern LENGTH = Pattern.compile("\\d{1,18}");
     private static final Set<String> ENDPOINTS = Set.of("predictions", "explanations", "v1", "v2");
 
     /** Milliseconds for requests already on the network to arrive. */
@@ -121,21 +118,12 @@ final class RequestTracker extends ChannelDuplexHandler {
         if (message instanceof HttpRequest) {
             isPending = true;
             isClosing |= !HttpUtil.isKeepAlive((HttpRequest) message);
-            // Against request smuggling: proxies may disagree about where such a request ends (RFC 9112, 6.1).
-            isClosing |= ((HttpRequest) message).headers().contains(HttpHeaderNames.TRANSFER_ENCODING);
             String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);
             endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
             arrived = 0;
-            String length = ((HttpRequest) message).headers().get(HttpHeaderNames.CONTENT_LENGTH);
-            if (length != null && !LENGTH.matcher(length.trim()).matches()) {
-                // Netty accepts a sign too, then waits or parses the body as the next request.
-                isClosing = true;
-                ReferenceCountUtil.release(message);
-                String sentence = "Content-Length must be a number of bytes, such as 5.";
-                context.channel().writeAndFlush(UploadGuard.error(HttpResponseStatus.BAD_REQUEST, sentence));
-                return;
-            }
         }
+        // Where the next request would begin is unknown.
+        isClosing |= ((HttpObject) message).decoderResult().isFailure();
         if (message instanceof LastHttpContent) {
             arrived = System.nanoTime();
         }

@@ -4,7 +4,6 @@ import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
-import io.netty.handler.codec.TooLongFrameException;
 import io.netty.handler.codec.http.DefaultHttpHeadersFactory;
 import io.netty.handler.codec.http.DefaultHttpRequest;
 import io.netty.handler.codec.http.FullHttpRequest;
@@ -55,12 +54,8 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
         FullHttpRequest request = (FullHttpRequest) message;
-        Model model = findModel(request.uri());
-        if (request.decoderResult().isFailure()) {
-            refuseHead(context, request, request.decoderResult().cause());
-        } else if (OpenInference.pathOf(request).indexOf('/') < 0) {
-            refuse(context, request, HttpResponseStatus.NOT_FOUND, "The path of the request must begin with /.");
-        } else if (model != null && isFull(model, request)) {
+        Model model = findModel(OpenInference.pathOf(request));
+        if (model != null && isFull(model, request)) {
             Metrics.countRefused("queue_full");
             String sentence = "Too many requests are waiting: try again in a second.";
             refuse(context, request, HttpResponseStatus.SERVICE_UNAVAILABLE, sentence);
@@ -96,18 +91,6 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         }
         NettyUtils.sendHttpResponse(context, answer, false);
         request.release();
-    }
-
-    private static void refuseHead(ChannelHandlerContext context, FullHttpRequest request, Throwable cause) {
-        if (!(cause instanceof TooLongFrameException)) {
-            refuse(context, request, HttpResponseStatus.BAD_REQUEST, "The request is not valid HTTP.");
-        } else if (cause.getMessage().contains("header")) {
-            String sentence = "The headers of the request are too large: send at most 8192 bytes.";
-            refuse(context, request, HttpResponseStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence);
-        } else {
-            String sentence = "The request line is too long: send at most 4096 bytes.";
-            refuse(context, request, HttpResponseStatus.REQUEST_URI_TOO_LONG, sentence);
-        }
     }
 
     /** Returns whether the queue is full, for which TorchServe would blame a missing worker. */
