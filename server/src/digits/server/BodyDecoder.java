@@ -60,7 +60,7 @@ final class BodyDecoder extends ChannelInboundHandlerAdapter {
     private static void refuse(
             ChannelHandlerContext context, HttpResponseStatus status, String reason, String sentence) {
         Metrics.countRefused(reason);
-        FullHttpResponse refusal = UploadGuard.error(status, sentence);
+        FullHttpResponse refusal = Answers.error(status, sentence);
         if (status == HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE) {
             refusal.headers().set(HttpHeaderNames.ACCEPT_ENCODING, "gzip, deflate");
         }

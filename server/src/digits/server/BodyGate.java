@@ -120,7 +120,7 @@ final class BodyGate extends ChannelInboundHandlerAdapter {
         if (budget.isShort()) {
             Metrics.countRefused("slow");
             String sentence = "The request did not arrive within " + ARRIVAL_S + " s: try again, or send less.";
-            context.writeAndFlush(UploadGuard.ownError(HttpResponseStatus.REQUEST_TIMEOUT, sentence))
+            context.writeAndFlush(Answers.ownError(HttpResponseStatus.REQUEST_TIMEOUT, sentence))
                     .addListener(ChannelFutureListener.CLOSE);
         } else {
             check = context.executor().schedule(this::checkArrival, ARRIVAL_S, TimeUnit.SECONDS);

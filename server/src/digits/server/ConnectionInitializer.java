@@ -22,13 +22,17 @@ final class ConnectionInitializer extends ServerInitializer {
     private final ConnectorType type;
     private final InetSocketAddress address;
     private final ChannelGroup connections;
+    private final Readiness readiness;
 
     /** Connections of the inference port join the group, and leave it when they are closed. */
-    ConnectionInitializer(SslContext tls, ConnectorType type, InetSocketAddress address, ChannelGroup connections) {
+    ConnectionInitializer(
+            SslContext tls, ConnectorType type, InetSocketAddress address, ChannelGroup connections,
+            Readiness readiness) {
         super(tls, type);
         this.type = type;
         this.address = address;
         this.connections = connections;
+        this.readiness = readiness;
     }
 
     @Override
@@ -45,7 +49,7 @@ final class ConnectionInitializer extends ServerInitializer {
                 pipeline.addAfter("head", "answers", new AnswerWriter());
                 pipeline.addAfter("answers", "browsers", BrowserGuard.forInference());
                 pipeline.addAfter("browsers", "decoder", new BodyDecoder());
-                pipeline.addAfter("decoder", "protocol", new OpenInference());
+                pipeline.addAfter("decoder", "protocol", new OpenInference(readiness));
                 pipeline.addAfter("protocol", "guard", new UploadGuard());
                 break;
             case MANAGEMENT_CONNECTOR:

@@ -19,8 +19,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
@@ -58,13 +56,6 @@ public final class DigitServer extends ModelServer {
     /** The exit code of a server whose workers do not stay alive. */
     public static final int NO_WORKER = 3;
 
-    /**
-     * The models of load_models, which decide about readiness and whether the server runs on.
-     *
-     * <p>TorchServe's own set loses a model as soon as one of its versions is unregistered.
-     */
-    static final Set<String> STARTUP_MODELS = ConcurrentHashMap.newKeySet();
-
     private static final Logger LOGGER = LoggerFactory.getLogger(DigitServer.class);
 
     /** Milliseconds for answering the accepted requests on shutdown. */
@@ -74,6 +65,7 @@ public final class DigitServer extends ModelServer {
     private static final long SHUTDOWN_DELAY_MS =
             TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
+    private final Readiness readiness = new Readiness();
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private String models;
     private Channel inferencePort;
@@ -168,7 +160,7 @@ public final class DigitServer extends ModelServer {
         try {
             for (String model : models.split(",")) {
                 String[] pair = model.split("=");
-                STARTUP_MODELS.add(pair[0]);
+                readiness.addStartupModel(pair[0]);
                 load(config, pair[0], pair[1]);
             }
         } catch (ModelException | DownloadArchiveException | WorkerInitializationException e) {
@@ -197,24 +189,14 @@ public final class DigitServer extends ModelServer {
     }
 
     private static void repeat(Runnable task) {
-        ModelManager.getInstance().getScheduler().scheduleAtFixedRate(guard(task), 1, 1, TimeUnit.SECONDS);
-    }
-
-    /** Returns a task that logs its exceptions: an uncaught one would cancel the schedule. */
-    static Runnable guard(Runnable task) {
-        return () -> {
-            try {
-                task.run();
-            } catch (RuntimeException e) {
-                LOGGER.error("A repeated task failed; it will run again.", e);
-            }
-        };
+        Runnable guarded = DrainingWorkerThread.guard(task);
+        ModelManager.getInstance().getScheduler().scheduleAtFixedRate(guarded, 1, 1, TimeUnit.SECONDS);
     }
 
     /** Gives up versions whose workers do not stay alive; stops the server for a startup model's default version. */
     private void checkWorkers() {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
-            String served = STARTUP_MODELS.contains(each.getKey()) ? each.getValue().getDefaultVersion() : null;
+            String served = readiness.isStartupModel(each.getKey()) ? each.getValue().getDefaultVersion() : null;
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
                 boolean isNeeded = version.getKey().equals(served);
                 if (workers.isGivenUp(version.getValue(), isNeeded)) {
@@ -259,7 +241,7 @@ public final class DigitServer extends ModelServer {
                         .channel(connector.getServerChannel())
                         .option(ChannelOption.SO_BACKLOG, 1024)
                         .childOption(ChannelOption.SO_KEEPALIVE, true)
-                        .childHandler(new ConnectionInitializer(tls, type, address, connections));
+                        .childHandler(new ConnectionInitializer(tls, type, address, connections, readiness));
         ChannelFuture opened = port.bind(address).await();
         if (!opened.isSuccess()) {
             throw new IOException("Failed to bind to address: " + connector, opened.cause());
@@ -296,7 +278,7 @@ public final class DigitServer extends ModelServer {
             return;
         }
         try {
-            if (OpenInference.retire()) {
+            if (readiness.retire()) {
                 Thread.sleep(SHUTDOWN_DELAY_MS);
             }
             long deadline = System.currentTimeMillis() + DRAIN_MS;

@@ -40,6 +40,17 @@ final class DrainingWorkerThread extends WorkerThread {
         starts = Metrics.WORKER_STARTS.labels(model.getModelName(), model.getVersion());
     }
 
+    /** Returns a task that logs its exceptions: an uncaught one would cancel the schedule. */
+    static Runnable guard(Runnable task) {
+        return () -> {
+            try {
+                task.run();
+            } catch (RuntimeException e) {
+                LOGGER.error("A repeated task failed; it will run again.", e);
+            }
+        };
+    }
+
     private EagerBatchAggregator batches() {
         return (EagerBatchAggregator) aggregator;
     }
@@ -61,7 +72,7 @@ final class DrainingWorkerThread extends WorkerThread {
         Future<?> watch =
                 ModelManager.getInstance()
                         .getScheduler()
-                        .scheduleWithFixedDelay(DigitServer.guard(this::endIfStuck), 1, 1, TimeUnit.SECONDS);
+                        .scheduleWithFixedDelay(guard(this::endIfStuck), 1, 1, TimeUnit.SECONDS);
         try {
             starts.inc();
             super.run();

@@ -90,7 +90,7 @@ final class HeadGuard extends ChannelInboundHandlerAdapter {
     /** Refuses a request, and closes the connection: where the next one begins is uncertain. */
     private static void refuse(
             ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
-        FullHttpResponse answer = UploadGuard.error(status, sentence);
+        FullHttpResponse answer = Answers.error(status, sentence);
         HttpUtil.setContentLength(answer, answer.content().readableBytes());
         HttpUtil.setKeepAlive(answer, false);
         context.writeAndFlush(answer).addListener(ChannelFutureListener.CLOSE);

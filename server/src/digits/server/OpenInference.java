@@ -1,23 +1,16 @@
 package digits.server;
 
-import com.google.gson.Gson;
-import com.google.gson.GsonBuilder;
-import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
-import io.netty.handler.codec.http.DefaultFullHttpResponse;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
-import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.QueryStringDecoder;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -30,7 +23,6 @@ import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionedRefs;
-import org.pytorch.serve.wlm.WorkerState;
 
 /**
  * Answers the health and metadata requests of the Open Inference Protocol and its predecessor.
@@ -49,11 +41,8 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     private static final Set<HttpMethod> READING = Set.of(HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS);
     private static final Set<HttpMethod> SENDING = Set.of(HttpMethod.POST, HttpMethod.PUT, HttpMethod.OPTIONS);
     private static final byte[] OPENAPI = readResource("openapi.json");
-    private static final Gson GSON = new GsonBuilder().disableHtmlEscaping().create();
     private static final Map<String, Object> SERVER =
             Map.of("name", "TorchServe", "version", "0.12.0", "extensions", List.of("binary_tensor_data"));
-
-    private static volatile boolean isRetired;
 
     /** The tensors of handler/tensors.py. */
     private static final List<Map<String, Object>> INPUTS = List.of(tensor("pixels", "UINT8", -1, 28, 28));
@@ -66,11 +55,10 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                     tensor("probabilities", "FP32", -1, 10),
                     tensor("error", "BYTES", -1));
 
-    /** Makes readiness fail from now on; returns whether it was ready before. */
-    static boolean retire() {
-        boolean wasReady = areReady();
-        isRetired = true;
-        return wasReady;
+    private final Readiness readiness;
+
+    OpenInference(Readiness readiness) {
+        this.readiness = readiness;
     }
 
     private static byte[] readResource(String name) {
@@ -94,7 +82,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     }
 
     /** Returns the answer to a request; null for TorchServe to answer, with its path rewritten where needed. */
-    private static FullHttpResponse answer(FullHttpRequest request) {
+    private FullHttpResponse answer(FullHttpRequest request) {
         String path = pathOf(request);
         Matcher prediction = PREDICTION.matcher(path);
         if (prediction.matches()) {
@@ -122,32 +110,32 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static FullHttpResponse refuseMethod(FullHttpRequest request, String allow) {
         String sentence = "Method " + request.method() + " is not allowed here: use one of " + allow + ".";
-        FullHttpResponse answer = UploadGuard.error(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence);
+        FullHttpResponse answer = Answers.error(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence);
         answer.headers().set(HttpHeaderNames.ALLOW, allow);
         return answer;
     }
 
     /** Returns the answer to GET; null if the path does not belong to the protocol. */
-    private static FullHttpResponse answer(String path) {
+    private FullHttpResponse answer(String path) {
         switch (path) {
             case "/openapi.json":
-                return json(HttpResponseStatus.OK, OPENAPI);
+                return Answers.json(HttpResponseStatus.OK, OPENAPI);
             case "/v2":
             case "/v2/":
-                return json(HttpResponseStatus.OK, SERVER);
+                return Answers.json(HttpResponseStatus.OK, SERVER);
             case "/v2/health/live":
-                return json(HttpResponseStatus.OK, Map.of("live", true));
+                return Answers.json(HttpResponseStatus.OK, Map.of("live", true));
             case "/v2/health/ready":
-                return answerReady(Map.of(), areReady());
+                return answerReady(Map.of(), readiness.areReady());
             case "/v1/models":
-                return json(HttpResponseStatus.OK, Map.of("models", namesOf(models())));
+                return Answers.json(HttpResponseStatus.OK, Map.of("models", namesOf(models())));
             default:
                 Matcher model = MODEL.matcher(path);
                 return model.matches() ? describe(model) : null;
         }
     }
 
-    private static FullHttpResponse describe(Matcher asked) {
+    private FullHttpResponse describe(Matcher asked) {
         String name = asked.group("model");
         String version = asked.group("version");
         Model model;
@@ -158,18 +146,18 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
         }
         if (model == null) {
             String which = version == null ? "" : " in version " + version;
-            return UploadGuard.error(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
+            return Answers.error(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
         }
         if (asked.group("protocol").equals("2") && asked.group("ready") == null) {
-            return json(HttpResponseStatus.OK, describeModel(model));
+            return Answers.json(HttpResponseStatus.OK, describeModel(model));
         }
-        return answerReady(Map.of("name", name), isReady(model));
+        return answerReady(Map.of("name", name), readiness.isReady(model));
     }
 
     private static FullHttpResponse answerReady(Map<String, Object> whose, boolean isReady) {
         Map<String, Object> answer = new TreeMap<>(whose);
         answer.put("ready", isReady);
-        return json(isReady ? HttpResponseStatus.OK : HttpResponseStatus.SERVICE_UNAVAILABLE, answer);
+        return Answers.json(isReady ? HttpResponseStatus.OK : HttpResponseStatus.SERVICE_UNAVAILABLE, answer);
     }
 
     private static Set<Map.Entry<String, ModelVersionedRefs>> models() {
@@ -178,21 +166,6 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static List<String> namesOf(Set<? extends Map.Entry<String, ?>> entries) {
         return entries.stream().map(Map.Entry::getKey).collect(Collectors.toList());
-    }
-
-    /** Returns whether every startup model has a ready worker: others must not take them out of a load balancer. */
-    private static boolean areReady() {
-        return models().stream()
-                .filter(each -> DigitServer.STARTUP_MODELS.contains(each.getKey()))
-                .filter(each -> isReady(each.getValue().getDefaultModel()))
-                .count() == DigitServer.STARTUP_MODELS.size();
-    }
-
-    private static boolean isReady(Model model) {
-        return model != null
-                && !isRetired
-                && ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
-                        .anyMatch(each -> each.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
 
     /** Returns whether a model's handler is that of handler/digit_handler.py. */
@@ -216,16 +189,5 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
 
     private static Map<String, Object> tensor(String name, String datatype, Integer... shape) {
         return Map.of("name", name, "datatype", datatype, "shape", List.of(shape));
-    }
-
-    static FullHttpResponse json(HttpResponseStatus status, Object answer) {
-        return json(status, GSON.toJson(answer).getBytes(StandardCharsets.UTF_8));
-    }
-
-    private static FullHttpResponse json(HttpResponseStatus status, byte[] text) {
-        FullHttpResponse answer =
-                new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, Unpooled.wrappedBuffer(text));
-        answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
-        return answer;
     }
 }

@@ -15,6 +15,7 @@ import io.netty.handler.codec.http.HttpResponseEncoder;
 import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.util.ReferenceCountUtil;
 import java.net.ProtocolException;
 import java.util.ArrayDeque;
 import java.util.List;
@@ -37,16 +38,25 @@ final class StrictCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder,
         private boolean isInHead = true;
         private boolean hasRequestLine;
         private boolean isFolded;
+        private boolean hasFailed;
 
         @Override
         protected void decode(ChannelHandlerContext context, ByteBuf buffer, List<Object> out) throws Exception {
+            if (hasFailed) {
+                // Where the next request would begin is unknown.
+                buffer.skipBytes(buffer.readableBytes());
+                return;
+            }
             if (isInHead) {
                 findFold(buffer);
             }
             int known = out.size();
             super.decode(context, buffer, out);
-            for (Object each : out.subList(known, out.size())) {
-                if (each instanceof HttpRequest) {
+            for (Object each : out.subList(known, out.size()).toArray()) {
+                if (hasFailed) {
+                    out.remove(each);
+                    ReferenceCountUtil.release(each);
+                } else if (each instanceof HttpRequest) {
                     check((HttpRequest) each);
                     isInHead = false;
                 }
@@ -102,6 +112,7 @@ final class StrictCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder,
 
         private void fail(HttpRequest request, String sentence) {
             request.setDecoderResult(DecoderResult.failure(new ProtocolException(sentence)));
+            hasFailed = true;
         }
     }
 

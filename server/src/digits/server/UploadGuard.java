@@ -85,7 +85,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
 
     private static void refuse(
             ChannelHandlerContext context, FullHttpRequest request, HttpResponseStatus status, String sentence) {
-        FullHttpResponse answer = error(status, sentence);
+        FullHttpResponse answer = Answers.error(status, sentence);
         if (status == HttpResponseStatus.SERVICE_UNAVAILABLE) {
             answer.headers().set(HttpHeaderNames.RETRY_AFTER, 1);
         }
@@ -152,22 +152,6 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         }
     }
 
-    /** Returns an error in the handler's format. */
-    static FullHttpResponse error(HttpResponseStatus status, String sentence) {
-        return OpenInference.json(status, Map.of("error", sentence));
-    }
-
-    /** Returns an error for a request that never reaches TorchServe, with the headers that it would add. */
-    static FullHttpResponse ownError(HttpResponseStatus status, String sentence) {
-        FullHttpResponse answer = error(status, sentence);
-        HttpUtil.setContentLength(answer, answer.content().readableBytes());
-        String page = ConfigManager.getInstance().getCorsAllowedOrigin();
-        if (page != null) {
-            answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
-        }
-        return answer;
-    }
-
     /** Collects a request's body, up to the size limit. */
     static final class Aggregator extends HttpObjectAggregator {
         Aggregator() {
@@ -183,7 +167,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
             FullHttpResponse answer = (FullHttpResponse) super.newContinueResponse(request, limit, pipeline);
             boolean isKnown = answer == null || HttpResponseStatus.CONTINUE.equals(answer.status());
             String sentence = "The service knows no expectation but 100-continue.";
-            return isKnown ? answer : ownError(HttpResponseStatus.EXPECTATION_FAILED, sentence);
+            return isKnown ? answer : Answers.ownError(HttpResponseStatus.EXPECTATION_FAILED, sentence);
         }
 
         /** Closes after a 417: a client that sends its body all the same would have it taken for a request. */
@@ -197,7 +181,7 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
         protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
             Metrics.countRefused("too_large");
             String sentence = "The request is too large: send at most " + maxContentLength() + " bytes.";
-            FullHttpResponse answer = ownError(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
+            FullHttpResponse answer = Answers.ownError(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, sentence);
             boolean isWaiting = HttpUtil.is100ContinueExpected(request);
             context.writeAndFlush(answer)
                     .addListener(isWaiting ? ChannelFutureListener.CLOSE : ChannelFutureListener.CLOSE_ON_FAILURE);

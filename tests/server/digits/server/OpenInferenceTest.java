@@ -22,7 +22,7 @@ import org.junit.Test;
 
 /** Which versions are listed, which one a path means, and the form of errors. */
 public final class OpenInferenceTest {
-    private final EmbeddedChannel channel = new EmbeddedChannel(new AnswerWriter(), new OpenInference());
+    private final EmbeddedChannel channel = new EmbeddedChannel(new AnswerWriter(), new OpenInference(new Readiness()));
 
     @BeforeClass
     public static void startTorchServe() {

@@ -9,12 +9,13 @@ import java.util.concurrent.TimeUnit;
 import org.junit.Test;
 
 /** The tasks that the server repeats. */
-public final class DigitServerTest {
+public final class DrainingWorkerThreadTest {
     @Test
     public void aRepeatedTaskGoesOnAfterAnException() throws InterruptedException {
+        TorchServe.start();
         CountDownLatch runs = new CountDownLatch(3);
         Runnable task =
-                DigitServer.guard(
+                DrainingWorkerThread.guard(
                         () -> {
                             runs.countDown();
                             throw new IllegalStateException("thrown by the test");
