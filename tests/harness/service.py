@@ -144,6 +144,8 @@ def frozen(process: psutil.Process) -> Iterator[None]:
     """Stop a process while the context lasts."""
     process.send_signal(signal.SIGSTOP)
     try:
+        # One of its threads may run on for a moment.
+        poll(lambda: process.status() == psutil.STATUS_STOPPED, 10)
         yield
     finally:
         process.send_signal(signal.SIGCONT)
