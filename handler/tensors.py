@@ -9,8 +9,8 @@ from model.errors import BadImage
 from model.geometry import PIXEL_MEAN, PIXEL_STD, SIDE_PX, Pixels
 
 MAX_PICTURES = 1024
-# An explanation takes 30 ms of a core of an AMD EPYC, 150 if all is ink, and 10 kB; TorchServe fails a request whose
-# answer passes 6.5 MB.
+# An explanation takes 30 to 60 ms of a core of an AMD EPYC, 210 if all is ink, and 10 kB; TorchServe fails a
+# request whose answer passes 6.5 MB.
 MAX_EXPLAINED = 64
 # How the protocol's datatypes lie in the binary part, for numpy.
 DATATYPES = {

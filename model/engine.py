@@ -59,14 +59,9 @@ def build_engine(threads: int = 1) -> Engine:
 
         return run
 
-    return in_batches(load(WEIGHTS), load(INK_WEIGHTS))
-
-
-def in_batches(classify: Run, segment: Run) -> Engine:
-    """Return the engine of two functions that run the nets on batches: DigitNet with softmax, InkNet with sigmoid."""
-    classify_any = in_sizes(SIZES, classify, np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
-    segment_any = in_sizes(INK_SIZES, segment, np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32))
-    return Engine(classify_any, lambda planes: segment_any(planes)[:, 0])
+    classify = in_sizes(SIZES, load(WEIGHTS), np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
+    segment = in_sizes(INK_SIZES, load(INK_WEIGHTS), np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32))
+    return Engine(classify, lambda planes: segment(planes)[:, 0])
 
 
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:

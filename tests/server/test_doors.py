@@ -82,7 +82,7 @@ NOWHERE = [
 
 
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
-def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def configured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service in each shipped configuration, where its ports are free."""
     folder = tmp_path_factory.mktemp("doors")
     shipped = host.write_config(8080, folder / "host").path if request.param == "operate.host" else ROOT / request.param
@@ -105,13 +105,13 @@ def ask(address: str, line: str, client: str, page: str = ELSEWHERE, version: st
 
 
 @pytest.mark.parametrize(("port", "line", "welcome"), DOORS, ids=[f"{port} {line}" for port, line, _ in DOORS])
-def test_a_port_answers_those_it_is_for(port: str, line: str, welcome: set[str], door: Service) -> None:
-    address = getattr(door.config, port)
-    page = door.config.page
+def test_a_port_answers_those_it_is_for(port: str, line: str, welcome: set[str], configured: Service) -> None:
+    address = getattr(configured.config, port)
+    page = configured.config.page
     # A gateway decides about pages where none is configured; and names of a network are known in it alone.
     if port == "inference":
         welcome = welcome | (set() if page else PAGES)
-    if "//0.0.0.0:" in door.config.values["metrics_address"] and port == "metrics":
+    if "//0.0.0.0:" in configured.config.values["metrics_address"] and port == "metrics":
         welcome = welcome | NAMED | {"DNS rebinding, a change"}
     for client in CLIENTS:
         status, text = ask(address, line, client, page or ELSEWHERE)
@@ -127,31 +127,31 @@ def test_a_port_answers_those_it_is_for(port: str, line: str, welcome: set[str],
 
 
 @pytest.mark.parametrize(("port", "line"), NOWHERE)
-def test_no_port_does_the_work_of_another(port: str, line: str, door: Service) -> None:
-    assert ask(getattr(door.config, port), line, "curl")[0] in (404, 405)
+def test_no_port_does_the_work_of_another(port: str, line: str, configured: Service) -> None:
+    assert ask(getattr(configured.config, port), line, "curl")[0] in (404, 405)
 
 
-def test_the_host_in_a_whole_url_counts(door: Service) -> None:
+def test_the_host_in_a_whole_url_counts(configured: Service) -> None:
     for client in ("curl", "DNS rebinding"):
-        assert ask(door.config.management, "GET http://elsewhere.example/models", client)[0] == 403
-        assert ask(door.config.management, "GET http://127.0.0.1/models", client)[0] == 200
+        assert ask(configured.config.management, "GET http://elsewhere.example/models", client)[0] == 403
+        assert ask(configured.config.management, "GET http://127.0.0.1/models", client)[0] == 200
 
 
-def test_an_old_client_without_a_host_is_served(door: Service) -> None:
-    for address, path in ((door.config.management, "/models"), (door.config.metrics, "/metrics")):
+def test_an_old_client_without_a_host_is_served(configured: Service) -> None:
+    for address, path in ((configured.config.management, "/models"), (configured.config.metrics, "/metrics")):
         assert ask(address, f"GET {path}", "no host", version="HTTP/1.0")[0] == 200
         assert ask(address, f"GET {path}", "DNS rebinding, a change", version="HTTP/1.0")[0] == (
-            200 if "//0.0.0.0:" in door.config.values["metrics_address"] and path == "/metrics" else 403
+            200 if "//0.0.0.0:" in configured.config.values["metrics_address"] and path == "/metrics" else 403
         )
 
 
-def test_nothing_else_listens(door: Service) -> None:
-    config = door.config
+def test_nothing_else_listens(configured: Service) -> None:
+    config = configured.config
     names = ("inference_address", "management_address", "metrics_address", "cors_allowed_origin")
     expected = {urlsplit(config.values.get(name, "")).netloc for name in names}
     listening = {
         f"{connection.laddr.ip}:{connection.laddr.port}"
-        for process in (psutil.Process(door.process.pid), *door.family)
+        for process in (psutil.Process(configured.process.pid), *configured.family)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
     }
@@ -159,10 +159,10 @@ def test_nothing_else_listens(door: Service) -> None:
     assert {each.replace(":::", "0.0.0.0:").removeprefix("::ffff:") for each in listening} == expected - {""}
 
 
-def test_workers_listen_where_only_the_service_can_reach_them(door: Service) -> None:
+def test_workers_listen_where_only_the_service_can_reach_them(configured: Service) -> None:
     (scratch,) = {
         Path(str(connection.laddr)).parent
-        for process in door.family
+        for process in configured.family
         for connection in process.net_connections("unix")
         if ".ts.sock." in str(connection.laddr)
     }

@@ -74,7 +74,7 @@ final class StrictCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder,
             return super.createMessage(line);
         }
 
-        /** Notes whether a header begins with a space, before Netty joins it to the one before. */
+        /** Notes whether a header begins with a space, before Netty joins it to the previous one. */
         private void findFold(ByteBuf head) {
             int next = head.readerIndex();
             while (!hasRequestLine && next < head.writerIndex() && head.getByte(next) <= ' ') {
