@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from itertools import islice
+from time import perf_counter
 from typing import TypeGuard
 
 from ts.context import Context
@@ -11,7 +12,7 @@ from ts.context import Context
 from handler.explanation import explain
 from handler.limit import begin_step, limit_steps
 from handler.metrics import Tally
-from handler.requests import Answer, Request, Row, parse_request, wants_explanation, write_response
+from handler.requests import Answer, Request, Row, name_request, parse_request, wants_explanation, write_response
 from model.decode import Picture, turn_back
 from model.engine import build_engine
 from model.errors import BadImage
@@ -45,8 +46,12 @@ class DigitHandler:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
         self.context = context
         with limit_steps():
+            begun = perf_counter()
             requests = self.preprocess(data)
+            decoded = perf_counter()
             readings = self.inference([each for request in requests for each in request.pictures])
+            times = f"decode_ms={1000 * (decoded - begun):.3f} nets_ms={1000 * (perf_counter() - decoded):.3f}"
+            self.report(requests, readings, times)
             return self.postprocess(requests, readings)
 
     def preprocess(self, data: list[Row]) -> list[Request]:
@@ -99,6 +104,19 @@ class DigitHandler:
                 self.context.set_response_header(index, name, value)
             texts.append(text)
         return texts
+
+    def report(self, requests: list[Request], readings: list[Reading | BadImage], times: str) -> None:
+        """Give AccessLog.java the fields of n requests that only a worker knows, and log why pictures are refused."""
+        rest = iter(readings)
+        for index, request in enumerate(requests):
+            own = list(islice(rest, len(request.pictures)))
+            reasons = [reading.reason for reading in own if isinstance(reading, BadImage)]
+            doubted = sum(not self.is_certain(reading) for reading in own) - len(reasons)
+            counts = f"pictures={len(own)} refused={len(reasons)} doubted={doubted}"
+            self.context.set_response_header(index, "x-log-fields", f"{counts} {times}")
+            if reasons:
+                named = name_request(self.context.get_all_request_header(index))
+                logging.warning("Refused: %s. %s", ", ".join(sorted(set(reasons))), named)
 
     def answer(self, reading: Reading | BadImage, is_explained: bool, with_mask: bool) -> Answer | BadImage:
         """Return the answer to one picture, with its explanation if that is wanted."""

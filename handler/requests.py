@@ -54,8 +54,14 @@ def parse_request(row: Row, headers: dict[str, Any]) -> Request:
         return Request([refusal("no_memory")])
     except Exception:
         # TorchServe would fail the whole batch, other clients' requests included.
-        logging.exception("A request of an unforeseen kind.")
+        logging.exception("A request of an unforeseen kind. %s", name_request(headers))
         return Request([BadImage("The request cannot be read: send a picture file, or JSON as the README describes.")])
+
+
+def name_request(headers: dict[str, Any]) -> str:
+    """Return a request's id, and that of its trace if it has one, as log lines have them."""
+    trace = headers.get("traceparent")
+    return f"request_id={headers.get('x-request-id')}" + (f" trace_id={trace[3:35]}" if trace else "")
 
 
 def wants_explanation(headers: dict[str, Any]) -> bool:

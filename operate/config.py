@@ -120,3 +120,11 @@ def read_model_config() -> dict[str, Any]:
 def log_folder() -> Path:
     """Return where TorchServe writes its logs and tokens: LOG_LOCATION, or logs/."""
     return Path(os.environ.get("LOG_LOCATION") or ROOT / "logs").absolute()
+
+
+def log_format() -> str:
+    """Return the format of TorchServe's logs: LOG_FORMAT, or text. Raises OperatorError if it is neither."""
+    chosen = os.environ.get("LOG_FORMAT") or "text"
+    if chosen not in ("text", "json"):
+        raise OperatorError(f"LOG_FORMAT must be text or json, not {chosen!r}.")
+    return chosen

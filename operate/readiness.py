@@ -1,5 +1,6 @@
 """Checks whether a version is ready: its workers have loaded the model, and it reads the shipped pictures."""
 
+import json
 import re
 import time
 from collections import Counter
@@ -48,16 +49,27 @@ def wait_for_workers(
 def find_last_error(since: datetime) -> str:
     """Return the last error that a worker has logged since then, or where to look for it."""
     file = log_folder() / "model.log"
+    # TorchServe's own error, which explains nothing, follows the one that does.
+    error = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown)")
+    # Logs have milliseconds.
+    first = since.replace(microsecond=since.microsecond // 1000 * 1000).astimezone()
     with suppress(OSError):
-        lines = file.read_text(errors="replace")[-100_000:].splitlines()
-        # As log4j2.xml writes times, so that the letters are in the order of the times.
-        first = since.isoformat(timespec="milliseconds").replace(".", ",")
-        # TorchServe's own error, which explains nothing, follows the one that does.
-        error = re.compile(r" - ((?:\w+\.)*\w*(?:Error|Exception)\b(?!: 500 - Unknown).*)")
-        errors = [match[1] for line in lines if line >= first and (match := error.search(line))]
+        lines = map(parse_line, file.read_text(errors="replace")[-100_000:].splitlines())
+        errors = [message for logged, message in filter(None, lines) if logged >= first and error.match(message)]
         if errors:
             return errors[-1]
     return f"see {file}."
+
+
+def parse_line(line: str) -> tuple[datetime, str] | None:
+    """Return time and message of a line that was logged in one of the formats of log4j2.xml; None for another line."""
+    with suppress(ValueError, LookupError):
+        if line.startswith("{"):
+            logged = json.loads(line)
+            return datetime.fromisoformat(logged["time"]), logged["message"]
+        head, _, message = line.partition(" - ")
+        return datetime.fromisoformat(head.split()[0]).astimezone(), message
+    return None
 
 
 def check_examples(client: Client, version: str = "", times: int = 1, digits: Iterable[int] = range(10)) -> float:

@@ -16,7 +16,7 @@ import ts
 
 from operate.child import end_child, start_child
 from operate.client import Client, Description, ServiceError
-from operate.config import ADDRESSES, ROOT, Config, OperatorError, log_folder
+from operate.config import ADDRESSES, ROOT, Config, OperatorError, log_folder, log_format
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
 TORCHSERVE = Path(ts.__file__).parent.parent
@@ -62,8 +62,8 @@ class TorchServe:
         self.started = datetime.now()
 
     def __enter__(self) -> "TorchServe":
-        """Start it. Raises OperatorError if a folder cannot be used."""
-        logs, settings = log_folder(), dict(self.config.values)
+        """Start it. Raises OperatorError if a folder or a setting cannot be used."""
+        logs, logged, settings = log_folder(), log_format(), dict(self.config.values)
         if self.config.page:
             settings["cors_allowed_origin"] = self.config.page
         for name in ADDRESSES:
@@ -83,7 +83,7 @@ class TorchServe:
             raise OperatorError(f"{folder} cannot be made: {cause.strerror}.") from cause
         self.failure = Path(self.scratch.name) / "failure"
         self.recorded = Path(self.scratch.name) / "java.aot"
-        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(logs)}
+        environment = os.environ | {"TMPDIR": self.scratch.name, "LOG_LOCATION": str(logs), "LOG_FORMAT": logged}
         # In the locale C Java opens no path that is not ASCII. In log4j2.xml's patterns % is %%.
         environment |= {"LC_ALL": "C.UTF-8", "LOG_PATTERN": str(logs).replace("%", "%%")}
         # For server/worker; numpy would start threads that a worker has no core for.

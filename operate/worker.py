@@ -95,21 +95,23 @@ def answer(service: "Service", ids: list[str], rows: list[Fields], headers: list
     named = context.request_ids = context.metrics.request_ids = dict(enumerate(ids))
     context.request_processor = [RequestProcessor(each) for each in headers]
     context.cl_socket = service.cl_socket
+    # As log lines have them.
+    requests = "request_id=" + ",".join(str(each.get("x-request-id")) for each in headers)
     message, code = "Prediction failed", 503
     try:
         answers = service._entry_point(rows, context)
         if isinstance(answers, list) and len(answers) == len(rows):
             return create_predict_response(answers, named, "Prediction success", 200, context=context)
         message = "The handler must return a list with one answer for each request."
-        logging.warning(message)
+        logging.warning("%s %s", message, requests)
     except PredictionException as cause:
         message, code = cause.message, cause.error_code
-        logging.exception("The handler refused a batch.")
+        logging.exception("The handler refused a batch. %s", requests)
     except MemoryError:
         message, code = "Out of resources", 507
-        logging.exception("There is no memory for a batch.")
+        logging.exception("There is no memory for a batch. %s", requests)
     except Exception:
-        logging.exception("The handler failed.")
+        logging.exception("The handler failed. %s", requests)
     return create_predict_response(None, named, message, code)
 
 

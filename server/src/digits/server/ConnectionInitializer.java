@@ -44,7 +44,8 @@ final class ConnectionInitializer extends ServerInitializer {
         switch (type) {
             case INFERENCE_CONNECTOR:
                 pipeline.addAfter("http", "tracker", new RequestTracker(connections));
-                pipeline.addAfter("tracker", "gate", new BodyGate(BodyBudget.SHARED));
+                pipeline.addAfter("tracker", "access", new AccessLog());
+                pipeline.addAfter("access", "gate", new BodyGate(BodyBudget.SHARED));
                 pipeline.replace("aggregator", "aggregator", new UploadGuard.Aggregator());
                 pipeline.addAfter("head", "answers", new AnswerWriter());
                 pipeline.addAfter("answers", "browsers", BrowserGuard.forInference());
@@ -54,11 +55,13 @@ final class ConnectionInitializer extends ServerInitializer {
                 break;
             case MANAGEMENT_CONNECTOR:
                 pipeline.addAfter("http", "alive", new HttpServerKeepAliveHandler());
+                pipeline.addAfter("alive", "access", new AccessLog());
                 pipeline.addAfter("head", "browsers", BrowserGuard.forManagement(address));
                 pipeline.addAfter("browsers", "guard", new ManagementGuard());
                 break;
             default:
                 pipeline.addAfter("http", "alive", new HttpServerKeepAliveHandler());
+                pipeline.addAfter("alive", "access", new AccessLog());
                 pipeline.addAfter("head", "browsers", BrowserGuard.forMetrics(address));
                 break;
         }

@@ -97,10 +97,12 @@ final class DrainingWorkerThread extends WorkerThread {
         idleChecks = used.isPresent() && seen.equals(lastSeen) ? idleChecks + 1 : 0;
         lastSeen = seen;
         if (idleChecks == IDLE_CHECKS) {
-            LOGGER.error("Worker {} hangs: it has a batch but uses no CPU. It is killed.", getPid());
+            String sentence = "Worker {} hangs: it has a batch but uses no CPU. It is killed. {}";
+            LOGGER.error(sentence, getPid(), batches().ids());
             ((DrainingLifeCycle) lifeCycle).kill();
         } else if (batch != 0 && System.nanoTime() - batch > TimeUnit.SECONDS.toNanos(model.getResponseTimeout())) {
-            LOGGER.error("Worker {} has not answered within the response timeout. It is killed.", getPid());
+            String sentence = "Worker {} has not answered within the response timeout. It is killed. {}";
+            LOGGER.error(sentence, getPid(), batches().ids());
             ((DrainingLifeCycle) lifeCycle).kill();
         }
     }

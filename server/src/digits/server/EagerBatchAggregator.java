@@ -5,15 +5,19 @@ import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import java.util.concurrent.CountDownLatch;
+import java.util.stream.Collectors;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelInferenceRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
+import org.pytorch.serve.util.messages.Predictions;
 import org.pytorch.serve.util.messages.WorkerCommands;
 import org.pytorch.serve.wlm.BatchAggregator;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.WorkerState;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Gives a worker the waiting requests, up to the batch size, without waiting for more.
@@ -25,6 +29,8 @@ import org.pytorch.serve.wlm.WorkerState;
 final class EagerBatchAggregator extends BatchAggregator {
     /** Workers that may die while processing a request before it is refused: two may have been dead already. */
     private static final int TRIES = 3;
+
+    private static final Logger LOGGER = LoggerFactory.getLogger(EagerBatchAggregator.class);
 
     private final RequestQueue requests;
     private final CountDownLatch ended = new CountDownLatch(1);
@@ -67,6 +73,13 @@ final class EagerBatchAggregator extends BatchAggregator {
     /** Returns the time at which the worker's current batch was sent, as System.nanoTime(); 0 if there is none. */
     long batch() {
         return sent;
+    }
+
+    /** Returns the ids of the requests in the worker's current batch, as log lines have them. */
+    String ids() {
+        return jobs.values().stream()
+                .map(job -> job.getPayload().getHeaders().get(AccessLog.ID))
+                .collect(Collectors.joining(",", "request_id=", ""));
     }
 
     /** Ends the worker after its batch; the model's last worker empties the queue first. */
@@ -162,6 +175,14 @@ final class EagerBatchAggregator extends BatchAggregator {
         if (!requests.deaths.isEmpty()) {
             requests.deaths.keySet().removeAll(jobs.keySet());
         }
+        for (Predictions answer : message.getPredictions()) {
+            Job job = jobs.get(answer.getRequestId());
+            if (job != null) {
+                String wait = AccessLog.toMs(job.getScheduled() - job.getBegin());
+                String known = "queue_ms=" + wait + " batch=" + jobs.size();
+                answer.getHeaders().merge(AccessLog.FIELDS, known, (given, ours) -> ours + " " + given);
+            }
+        }
         boolean isDone = super.sendResponse(message);
         if (isDone && sent > 0) {
             Metrics.BATCH_MS.observe((System.nanoTime() - sent) / 1e6);
@@ -174,6 +195,9 @@ final class EagerBatchAggregator extends BatchAggregator {
     @Override
     public synchronized void sendError(BaseModelRequest message, String error, int status) {
         sent = 0;
+        if (!jobs.isEmpty()) {
+            LOGGER.warn("A worker died: its requests are retried, unless two others died of them. {}", ids());
+        }
         for (Job job : jobs.values()) {
             boolean isRetried =
                     job.getCmd() == WorkerCommands.PREDICT

@@ -43,10 +43,10 @@ final class UploadGuard extends ChannelInboundHandlerAdapter {
     private static final String TWICE = "The form has two fields of the same name: send one picture in a single field.";
 
     /** The headers that TorchServe or our handler reads: it writes all into each batch, and the worker parses them. */
-    private static final List<AsciiString> READ =
+    private static final List<CharSequence> READ =
             List.of(
                     HttpHeaderNames.CONTENT_TYPE, HttpHeaderNames.AUTHORIZATION,
-                    AsciiString.cached("inference-header-content-length"));
+                    AsciiString.cached("inference-header-content-length"), AccessLog.ID, AccessLog.TRACE);
 
     /** Queue capacity kept free for requests that several threads admit at the same time. */
     private static final int SPARE_CAPACITY = 64;
