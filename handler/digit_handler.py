@@ -107,11 +107,12 @@ class DigitHandler:
 
     def report(self, requests: list[Request], readings: list[Reading | BadImage], times: str) -> None:
         """Give AccessLog.java the fields of n requests that only a worker knows, and log why pictures are refused."""
-        rest = iter(readings)
+        first = 0
         for index, request in enumerate(requests):
-            own = list(islice(rest, len(request.pictures)))
+            own = readings[first : first + len(request.pictures)]
+            first += len(own)
             reasons = [reading.reason for reading in own if isinstance(reading, BadImage)]
-            doubted = sum(not self.is_certain(reading) for reading in own) - len(reasons)
+            doubted = len(own) - len(reasons) - sum(map(self.is_certain, own))
             counts = f"pictures={len(own)} refused={len(reasons)} doubted={doubted}"
             self.context.set_response_header(index, "x-log-fields", f"{counts} {times}")
             if reasons:

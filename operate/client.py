@@ -172,6 +172,9 @@ class Client:
             raise ServiceError(f"The service answered {response.status_code} without JSON.") from cause
         if not response.ok:
             sentence = answer.get("error") or answer.get("message") or f"status {response.status_code}"
+            if response.status_code >= requests.codes.server_error and "X-Request-Id" in response.headers:
+                # As in the logs.
+                sentence = f"{sentence.removesuffix('.')} (request_id={response.headers['X-Request-Id']})."
             raise ServiceError(sentence, response.status_code)
         return answer
 

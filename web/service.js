@@ -55,7 +55,9 @@ export async function ask(what, picture, signal) {
   }
   if (!response.ok) {
     const sentence = answer.error ?? answer.message ?? `The service answered with status ${response.status}.`;
-    throw new ServiceError(sentence, false);
+    // For whoever reads its logs.
+    const id = response.status >= 500 ? response.headers.get("x-request-id") : null;
+    throw new ServiceError(id ? `${sentence} The request was ${id}.` : sentence, false);
   }
   return answer;
 }

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -199,6 +200,29 @@ def test_the_log_has_a_line_per_request_and_no_query(gateway: Gateway) -> None:
     assert last["received"] > len(SEVEN)
     assert 0 < float(last["upstream_seconds"]) <= last["seconds"] + 0.01
     assert "secret" not in "".join(lines())
+
+
+def test_one_id_is_in_the_answer_and_in_the_logs_of_gateway_and_service(gateway: Gateway, service: Service) -> None:
+    name, trace = "through.the_gateway-1", "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced = f"traceparent: 00-{trace}-00f067aa0ba902b7-01"
+    answer = ask(gateway, f"POST {PREDICTIONS}", f"X-Request-Id: {name}", traced, body=SEVEN)
+    assert answer.headers["x-request-id"] == name
+
+    def find(log: Path) -> list[str]:
+        return [line for line in log.read_text().splitlines() if name in line]
+
+    logs = gateway.folder / "printed", service.config.path.parent / "access.log"
+    poll(lambda: all(len(find(log)) == 1 for log in logs))
+    line = json.loads(find(logs[0])[0])
+    assert (line["request_id"], line["trace_id"]) == (name, trace)
+    assert f" request_id={name} trace_id={trace} parent_id=00f067aa0ba902b7 " in find(logs[1])[0]
+
+
+@pytest.mark.parametrize("request_line", ["GET /", f"POST {PREDICTIONS}", "POST /", "GET /nothing", "GET /../a"])
+@pytest.mark.parametrize("given", ["X-Request-Id: a b", "X-Request-Id:", "X-Request-Id: a\r\nX-Request-Id: b c"])
+def test_every_answer_has_a_usable_id(given: str, request_line: str, gateway: Gateway) -> None:
+    answer = ask(gateway, request_line, given, body=SEVEN if PREDICTIONS in request_line else b"")
+    assert re.fullmatch("[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
 
 
 @pytest.mark.skipif(

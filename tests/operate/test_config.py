@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from operate.config import Config, OperatorError, read_config
+from operate.config import Config, OperatorError, log_format, read_config
 
 
 def test_comments_and_spaces_do_not_matter(tmp_path: Path) -> None:
@@ -76,3 +76,14 @@ def test_any_other_address_is_a_sentence(value: str) -> None:
     with pytest.raises(OperatorError, match=re.escape(sentence)) as refused:
         _ = Config(Path("mine"), {"metrics_address": value}).metrics
     assert ("the gateway adds TLS" in str(refused.value)) == value.startswith("https:")
+
+
+def test_logs_are_text_unless_json_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOG_FORMAT", raising=False)
+    assert log_format() == "text"
+    for name in ("text", "json"):
+        monkeypatch.setenv("LOG_FORMAT", name)
+        assert log_format() == name
+    monkeypatch.setenv("LOG_FORMAT", "xml")
+    with pytest.raises(OperatorError, match=r"^LOG_FORMAT must be text or json, not 'xml'.$"):
+        log_format()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx
@@ -59,14 +59,19 @@ def cut_weights(files: dict[str, bytes]) -> None:
     files["model/digit_net.onnx"] = files["model/digit_net.onnx"][:1_000_000]
 
 
-@pytest.mark.parametrize(("begun_ms", "reason"), [(100, "ValueError: No."), (800, "see {file}.")])
+@pytest.mark.parametrize(("begun_ms", "reason"), [(700, "ValueError: No."), (701, "see {file}.")])
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_a_reason_is_one_logged_since_the_wait_began(
-    begun_ms: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, begun_ms: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_LOCATION", str(tmp_path))
     file = tmp_path / "model.log"
-    file.write_text("2026-01-31T12:00:00,700 [INFO ] W-9000-stdout MODEL_LOG - ValueError: No.\n")
-    assert find_last_error(datetime(2026, 1, 31, 12, 0, 0, 1000 * begun_ms)) == reason.format(file=file)
+    logged = datetime(2026, 1, 31, 12, 0, 0, 700_000)
+    lines = ["2026-01-31T12:00:00,700 [INFO ] W-9000-stdout MODEL_LOG - ValueError: No."]
+    if form == "json":
+        lines = [json.dumps({"time": logged.astimezone(UTC).isoformat(), "message": "ValueError: No."})]
+    file.write_text("\n".join(['time":"cut off', *lines, ""]))
+    assert find_last_error(logged.replace(microsecond=1000 * begun_ms)) == reason.format(file=file)
 
 
 BROKEN: dict[str, Callable[[Path, Path], Path]] = {
@@ -74,7 +79,7 @@ BROKEN: dict[str, Callable[[Path, Path], Path]] = {
     "does not load: RuntimeError: digit_net.onnx is not the file that digit_net.json": (
         lambda built, folder: remake(built, folder, NEXT, cut_weights)
     ),
-    "Prediction failed": lambda built, folder: remake(built, folder, NEXT, use_handler("broken")),
+    "Prediction failed (request_id=": lambda built, folder: remake(built, folder, NEXT, use_handler("broken")),
     "holds the model cats, not mnist": lambda _built, folder: build(folder, "cats"),
     f"Version {CURRENT} is already registered": lambda built, _folder: built,
     "must have a version such as 1.2.0": lambda built, folder: remake(built, folder, "newest"),

@@ -1,5 +1,6 @@
 """One service in odd surroundings: where it lies, how it is configured, who reads its output, how it ends."""
 
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,8 +29,8 @@ SEVEN = EXAMPLES[7].read_bytes()
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service in folders whose names mean something to URLs, patterns and shells, at IPv6 addresses.
 
-    Its configuration was saved by Windows, its locale is C, its environment names a proxy that does not answer, nohup
-    started it, and nobody reads what it prints.
+    Its configuration was saved by Windows, its locale is C, its environment names a proxy that does not answer, its
+    logs are JSON, nohup started it, and nobody reads what it prints.
     """
     folder = tmp_path_factory.mktemp("odd")
     root, logs = folder / "a #b?c%20d é", folder / "logs %20é#"
@@ -45,6 +48,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     os.close(left)
     with tempfile.TemporaryDirectory(prefix="t %20é") as temporary:
         environment = {"LOG_LOCATION": str(logs), "TMPDIR": temporary, "LC_ALL": "C", "http_proxy": "http://[::1]:9"}
+        environment["LOG_FORMAT"] = "json"
         ready = folder / "ready"
         process = subprocess.Popen(
             ["nohup", root / "scripts" / "serve", "--config", config, "--ready-file", ready],
@@ -84,11 +88,31 @@ def test_all_of_its_ports_answer_at_ipv6_addresses(odd: Service) -> None:
         assert requests.get(url, headers=origin, timeout=30).status_code == 403
 
 
-def test_its_logs_are_written(odd: Service) -> None:
-    odd.client.predict(SEVEN)
+def test_its_logs_have_one_schema(odd: Service) -> None:
     logs = odd.config.path.parent / "logs %20é#"
-    poll(lambda: f"POST {odd.client.predictions}" in (logs / "access.log").read_text())
-    assert "Torch worker started." in (logs / "model.log").read_text()
+    trace = {"X-Request-Id": "followed", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    requests.post(odd.predictions, b"no picture", headers=trace, timeout=30)
+    requests.get(f"{odd.config.inference}/%22%5C\\", timeout=30)
+    with socket.create_connection((urlsplit(odd.predictions).hostname, urlsplit(odd.predictions).port)) as client:
+        client.sendall(b"POST /predictions/mnist HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+
+    def read(name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (logs / name).read_text().splitlines()]
+
+    for name in ("server.log", "model.log"):
+        poll(lambda name=name: bool(read(name)))  # type: ignore[misc]
+        for line in read(name):
+            assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+            assert line.keys() - {"request_id", "trace_id"} == {"time", "level", "logger", "thread", "message"}
+    assert "Torch worker started." in [line["message"] for line in read("model.log")]
+    (refused,) = [line for line in read("model.log") if "request_id" in line]
+    assert (refused["request_id"], refused["trace_id"]) == ("followed", "1" * 32)
+    (line,) = [line for line in read("access.log") if line["request_id"] == "followed"]
+    numbers = ["status", "total_ms", "queue_ms", "batch", "pictures", "refused", "doubted", "decode_ms", "nets_ms"]
+    texts = ["time", "level", "logger", "request_id", "trace_id", "parent_id", "span_id", "client", "method", "path"]
+    assert list(line) == texts + numbers
+    assert {type(line[name]) for name in texts} == {str}
+    assert {type(line[name]) for name in numbers} == {int, float}
 
 
 def test_broken_uploads_and_unread_output_stop_nothing(odd: Service) -> None:

@@ -71,8 +71,12 @@ def test_an_idle_worker_is_left_alone(own: Service) -> None:
 def test_a_request_that_no_worker_survives_fails_alone(poison: bytes, poisoned: Service) -> None:
     with load(poisoned.predictions, pause_s=PAUSE_S) as counts:
         poll(lambda: counts["right"] >= 200)
-        lost = requests.post(poisoned.predictions, data=poison, timeout=60)
+        named = {"X-Request-Id": poison.decode()}
+        lost = requests.post(poisoned.predictions, data=poison, headers=named, timeout=60)
         done = counts["right"] + 200
         poll(lambda: counts["right"] >= done)
     assert (lost.status_code, lost.json()) == (500, {"error": "Worker died."})
     assert set(counts) == {"right"}, counts
+    log = (poisoned.config.path.parent / "server.log").read_text()
+    # Alone in its batch after the first time.
+    assert log.count(f"request_id={poison.decode()}\n") >= 2

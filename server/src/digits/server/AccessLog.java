@@ -39,8 +39,8 @@ final class AccessLog extends ChannelDuplexHandler {
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        if (message instanceof HttpRequest) {
-            begin((HttpRequest) message, String.valueOf(context.channel().remoteAddress()));
+        if (message instanceof HttpRequest request) {
+            begin(request, String.valueOf(context.channel().remoteAddress()));
         }
         arrived = System.nanoTime();
         context.fireChannelRead(message);
@@ -58,6 +58,7 @@ final class AccessLog extends ChannelDuplexHandler {
         if (PARENT.matcher(trace).matches()) {
             addText("trace_id", trace.substring(3, 35));
             addText("parent_id", trace.substring(36, 52));
+            addText("span_id", makeId());
         } else {
             headers.remove(TRACE);
         }
@@ -70,17 +71,16 @@ final class AccessLog extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (message instanceof HttpResponse && line != null) {
-            HttpResponse answer = (HttpResponse) message;
-            if (answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
-                answer.headers().set(ID, id);
-                if (answer.headers().contains(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN)) {
-                    answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_EXPOSE_HEADERS, ID);
-                }
-                String fields = answer.headers().get(FIELDS);
-                end(answer.status().code(), fields == null ? "" : " " + fields);
-                answer.headers().remove(FIELDS);
+        if (line != null
+                && message instanceof HttpResponse answer
+                && answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
+            HttpHeaders headers = answer.headers();
+            headers.set(ID, id);
+            if (headers.contains(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN)) {
+                headers.set(HttpHeaderNames.ACCESS_CONTROL_EXPOSE_HEADERS, ID);
             }
+            end(answer.status().code(), headers.get(FIELDS));
+            headers.remove(FIELDS);
         }
         context.write(message, promise);
     }
@@ -89,13 +89,14 @@ final class AccessLog extends ChannelDuplexHandler {
     @Override
     public void channelInactive(ChannelHandlerContext context) {
         if (line != null) {
-            end(499, "");
+            end(499, null);
         }
         context.fireChannelInactive();
     }
 
     private void end(int status, String fields) {
-        String all = " status=" + status + " total_ms=" + toMs(System.nanoTime() - arrived) + fields;
+        String all = " status=" + status + " total_ms=" + toMs(System.nanoTime() - arrived);
+        all += fields == null ? "" : " " + fields;
         LOGGER.info(line.append(IS_JSON ? all.replace(" ", ",\"").replace("=", "\":") : all).toString());
         line = null;
     }

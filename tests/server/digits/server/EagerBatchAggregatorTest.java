@@ -6,6 +6,7 @@ import static org.junit.Assert.assertTrue;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.embedded.EmbeddedChannel;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
@@ -85,7 +86,7 @@ public final class EagerBatchAggregatorTest {
             for (String id : ids) {
                 Predictions prediction = new Predictions();
                 prediction.setRequestId(id);
-                prediction.setHeaders(Map.of());
+                prediction.setHeaders(new HashMap<>());
                 predictions.add(prediction);
             }
             answer.setPredictions(predictions);
