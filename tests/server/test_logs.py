@@ -140,7 +140,9 @@ def test_a_client_that_leaves_before_its_answer_has_a_line(service: Service) -> 
     with socket.create_connection((address.hostname, address.port), 30) as client:
         head = "POST /predictions/mnist HTTP/1.1\r\nHost: a\r\nX-Request-Id: left\r\nContent-Length: 9"
         client.sendall(f"{head}\r\n\r\n".encode())
-    assert find_line(service, "left")["status"] == "499"
+    line = find_line(service, "left")
+    assert line["status"] == "499"
+    poll(lambda: any(f"{line['client']} broke off its request." in each for each in read_log(service, "server.log")))
 
 
 BODIES = {
