@@ -1,11 +1,11 @@
-"""Counts a worker's answers by digit and confidence, and refused pictures by reason, for /metrics."""
+"""Counts a worker's answers by digit and confidence, those to expect right, and refused pictures, for /metrics."""
 
 import atexit
 import logging
 import threading
 import time
 from bisect import bisect_right
-from collections import Counter
+from collections import defaultdict
 
 from ts.metrics.metric_cache_abstract import MetricCacheAbstract
 from ts.metrics.metric_type_enum import MetricTypes
@@ -25,7 +25,7 @@ class Tally:
     def __init__(self, metrics: MetricCacheAbstract, model: str, version: str) -> None:
         self.metrics, self.model = metrics, (model, version)
         self.lock = threading.Lock()
-        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
         # The Java server reads metrics from what the worker logs.
         logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
         threading.Thread(target=self.print_for_ever, daemon=True).start()
@@ -39,9 +39,12 @@ class Tally:
                 if isinstance(answer, BadImage):
                     self.counts["digit_refused_total", answer.reason] += 1
                 else:
-                    certain = "true" if answer["certain"] else "false"
-                    self.counts["digit_answers_total", str(answer["digit"]), certain] += 1
-                    self.counts["digit_confidence_total", BANDS[bisect_right(BORDERS, answer["confidence"])]] += 1
+                    confidence = answer["confidence"]
+                    kind = str(answer["digit"]), "true" if answer["certain"] else "false"
+                    self.counts["digit_answers_total", *kind] += 1
+                    # Confidences are calibrated: their sum estimates how many answers are right.
+                    self.counts["digit_expected_right_total", *kind] += confidence
+                    self.counts["digit_confidence_total", BANDS[bisect_right(BORDERS, confidence)]] += 1
 
     def print_for_ever(self) -> None:
         """Print what was counted, each second."""

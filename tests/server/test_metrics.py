@@ -49,7 +49,8 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
     blanks = [write_blank(size) for size in ((100, 100), (2, 2), (5001, 5000))]
     for upload in [SEVEN] * 7 + [b"no picture"] * 4 + [*blanks, SEVEN[: len(SEVEN) // 2]]:
         requests.post(service.predictions, data=upload, headers=PNG, timeout=30)
-    requests.post(service.predictions.replace("predictions", "explanations"), data=SEVEN, headers=PNG, timeout=30)
+    explanations = service.predictions.replace("predictions", "explanations")
+    confidence = requests.post(explanations, data=SEVEN, headers=PNG, timeout=30).json()["confidence"]
     instances = [{"b64": base64.b64encode(SEVEN).decode()}] * 2
     for name, pictures in (("instances", instances), ("instances", []), ("pictures", [])):
         requests.post(f"{service.config.inference}/v1/models/mnist:predict", json={name: pictures}, timeout=30)
@@ -58,6 +59,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
     requests.get(service.config.inference + "/nothing", timeout=30)
     form = {"Content-Type": 'multipart/form-data; boundary="'}
     requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
+    seven = f'digit="7",certain="true",model="mnist",version="{CURRENT}"'
     expected = {
         'digit_requests_total{endpoint="predictions",code="200"}': 7,
         'digit_requests_total{endpoint="predictions",code="400"}': 9,
@@ -73,7 +75,8 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         'digit_queue_ms_bucket{le="10000.0"}': 19,
         "digit_batch_ms_count": 19,
         "digit_batch_requests_sum": 19,
-        f'digit_answers_total{{digit="7",certain="true",model="mnist",version="{CURRENT}"}}': 10,
+        f"digit_answers_total{{{seven}}}": 10,
+        f"digit_expected_right_total{{{seven}}}": 10 * confidence,
         f'digit_confidence_total{{band="0.99-1.0",model="mnist",version="{CURRENT}"}}': 10,
         f'digit_refused_total{{reason="not_a_picture",model="mnist",version="{CURRENT}"}}': 4,
         f'digit_refused_total{{reason="blank",model="mnist",version="{CURRENT}"}}': 1,
@@ -90,6 +93,6 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
     def have_moved() -> bool:
         now = read_series(service)
         moved = {name: now.get(name, 0) - before.get(name, 0) for name in expected}
-        return moved == expected
+        return moved == pytest.approx(expected, abs=1e-4)
 
     poll(have_moved, 10)
