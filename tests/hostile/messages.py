@@ -1,4 +1,4 @@
-"""Hostile messages: JSON of wrong shapes and types, and multipart forms."""
+"""Hostile messages: odd heads of requests, JSON of wrong shapes and types, and multipart forms."""
 
 import base64
 import json
@@ -69,6 +69,33 @@ def changed_messages(draw: st.DrawFn) -> bytes:
         elif isinstance(node, dict):
             node[draw(st.text(max_size=8))] = node.pop(key)
     return json.dumps(message).encode()
+
+
+UNITS = (b"a", b"%41", b"%", b"a.", b"../", b"/", b"a=&", b";", b":", b"\\", b'"', b"\t", b"\x7f", b"\xff", b"{", b"")
+REPEATED = st.builds(lambda unit, times: unit * times, st.sampled_from(UNITS), st.sampled_from((1, 2, 100, 1000, 3000)))
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> bytes:
+    """Draw a request without a body, some parts of whose head are replaced, or preceded or followed by many of a kind.
+
+    After its one answer the connection is to be closed.
+    """
+    methods = (b"GET", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE")
+    paths = (
+        b"/predictions/mnist",
+        b"/v1/models/mnist:predict",
+        b"/v2/models/mnist/infer",
+        b"/v2",
+        b"/openapi.json",
+        b"*",
+    )
+    parts = [draw(st.sampled_from(methods)), b" ", draw(st.sampled_from(paths)), b" ", b"HTTP/1.1"]
+    parts += [b"\r\n", b"Host", b":", b" ", b"digits"]
+    for _ in range(draw(st.integers(1, 2))):
+        place, repeated = draw(st.integers(0, len(parts) - 1)), draw(REPEATED)
+        parts[place] = draw(st.sampled_from((repeated, parts[place] + repeated, repeated + parts[place])))
+    return b"".join(parts) + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 DEEP = 100_000

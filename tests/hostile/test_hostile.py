@@ -18,7 +18,7 @@ from tests.harness.gateway import run_gateway
 from tests.harness.load import PAUSE_S, load
 from tests.harness.service import EXAMPLES, Service
 from tests.hostile.connections import Answer, Recorder, Stream, ask, converse, read_answer, write_request
-from tests.hostile.messages import EXTREME, changed_messages, forms
+from tests.hostile.messages import EXTREME, changed_messages, forms, heads
 from tests.hostile.probes import CHUNKED, PROBES
 from tests.hostile.uploads import BOMBS, damaged_files
 
@@ -60,6 +60,12 @@ def test_json_without_end_is_refused(message: str, path: str, own: Service) -> N
     answer.check({200, 400})
     # Each picture of KServe's v1 protocol gets its own error.
     assert answer.status == 400 or all(list(each) == ["error"] for each in answer.json["predictions"])
+
+
+@given(head=heads())
+def test_an_odd_head_is_answered(head: bytes, own: Service) -> None:
+    (answer,) = converse(own.config.inference, head, QUIET_S)
+    answer.check()
 
 
 @given(file=damaged_files())

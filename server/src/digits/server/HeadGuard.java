@@ -23,12 +23,12 @@ import java.util.regex.Pattern;
 final class HeadGuard extends ChannelInboundHandlerAdapter {
     /** A name or an address, in lower case, perhaps with a port. */
     static final Pattern HOST =
-            Pattern.compile("(?:\\[(?<ipv6>[0-9a-f:.]+)]|(?<name>[0-9a-z_-]+(?:\\.[0-9a-z_-]+)*)\\.?)(?::\\d{0,5})?");
+            Pattern.compile("(?:\\[(?<ipv6>[0-9a-f:.]+)]|(?<name>[0-9a-z_-]+(?:\\.[0-9a-z_-]+)*+)\\.?)(?::\\d{0,5})?");
 
     private static final Set<HttpVersion> VERSIONS = Set.of(HttpVersion.HTTP_1_0, HttpVersion.HTTP_1_1);
     private static final Pattern ABSOLUTE = Pattern.compile("(?i)https?://(?<host>[^/?]+)(?<path>/?.*)");
     /** Printable ASCII without the # of a fragment, and with no escape that TorchServe cannot decode. */
-    private static final Pattern TARGET = Pattern.compile("(?:[!-\"$&-~]|%\\p{XDigit}{2})+");
+    private static final Pattern TARGET = Pattern.compile("(?:[!-\"$&-~]|%\\p{XDigit}{2})++");
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {

@@ -95,6 +95,10 @@ final class StrictCodec extends CombinedChannelDuplexHandler<HttpRequestDecoder,
             methods.add(request.method());
             HttpHeaders headers = request.headers();
             String length = headers.get(HttpHeaderNames.CONTENT_LENGTH);
+            if (!HttpUtil.is100ContinueExpected(request)) {
+                // Netty answers another expectation with 417, and parses the body as the next request.
+                headers.remove(HttpHeaderNames.EXPECT);
+            }
             if (isFolded) {
                 fail(request, "A header must not begin with a space.");
             } else if (length != null && !LENGTH.matcher(length.trim()).matches()) {
