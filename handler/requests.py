@@ -20,7 +20,7 @@ KEYS = ("b64", "data", "image", "image_bytes", "body")
 # Characters of a request's id, which is returned.
 MAX_ID = 1000
 
-# One request as TorchServe hands it over: the raw body under "body", or a multipart form's fields.
+# One request as TorchServe hands it over: the raw body under "body"; the server takes the file out of a form.
 Row = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -42,12 +42,11 @@ class Request:
 def parse_request(row: Row, headers: dict[str, Any]) -> Request:
     """Return the pictures of one request; a request of no known kind counts as one bad picture."""
     begin_step()
-    fields = {name: value for name, value in row.items() if name != "mask"}
     try:
-        upload = extract_upload(fields, headers).removeprefix(BYTE_ORDER_MARK)
+        upload = row["body"].removeprefix(BYTE_ORDER_MARK)
         if upload.lstrip()[:1] in (b"{", b"[", b'"'):
             return parse_json(upload, headers)
-        return Request([decode(upload)], wants_mask=row.get("mask") in (b"true", "true"))
+        return Request([decode(upload)], wants_mask=headers.get("mask") == "true")
     except BadImage as error:
         return Request([error.without_traceback()])
     except MemoryError:
@@ -67,28 +66,6 @@ def name_request(headers: dict[str, Any]) -> str:
 def wants_explanation(headers: dict[str, Any]) -> bool:
     """Return whether TorchServe's headers say that the answers are to be explained."""
     return headers.get("explain") == "True"
-
-
-def extract_upload(fields: Row, headers: dict[str, Any]) -> bytes:
-    """Return the bytes of the one upload that a request carries. Raises BadImage for a request of another kind.
-
-    Of a form with one file and other fields, which browsers and test tools add, the file counts.
-    """
-    files = {name: value for name, value in fields.items() if is_file(headers.get(name))} if len(fields) > 1 else fields
-    if not fields:
-        raise BadImage("The request holds no picture: send one as the body or as the field of a multipart form.")
-    if len(files) != 1:
-        raise BadImage(f"The request has {len(files) or len(fields)} fields: send one picture in a single field.")
-    (upload,) = files.values()
-    if isinstance(upload, bytes | bytearray):
-        return bytes(upload)
-    # TorchServe parses JSON and text unless it is told not to.
-    return upload.encode() if isinstance(upload, str) else orjson.dumps(upload)
-
-
-def is_file(header: Any) -> bool:  # noqa: ANN401
-    """Return whether TorchServe's header for a form's field is that of a file: only those have a content type."""
-    return isinstance(header, dict) and bool(header.get("content-type"))
 
 
 def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:

@@ -25,7 +25,7 @@ CLASS_PATH = f"{ROOT}/server/digit-server.jar:{ROOT}/server/lib/*:{TORCHSERVE}/t
 # The server finishes the requests that it has accepted before it exits.
 STOP_TIMEOUT_S = 30
 JAVA_OPTIONS = [
-    # The server lets no more uploads in than have room in a quarter of it; a larger heap is no faster.
+    # The server refuses uploads beyond a quarter of it; a larger heap is no faster.
     "-Xms32m",
     "-Xmx128m",
     # The collector that needs the least memory and threads.

@@ -6,8 +6,8 @@ import shutil
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from http.client import HTTPResponse
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,6 +127,29 @@ def test_a_picture_that_is_too_large_is_refused_and_the_connection_stays_open(se
         assert response.status_code == 413
         assert f"at most {service.config.max_request_bytes} bytes" in response.json()["error"]
         assert session.post(service.predictions, data=SEVEN, headers=PNG, timeout=30).json()["digit"] == 7
+
+
+def test_a_body_in_chunks_leaves_the_connection_open(service: Service) -> None:
+    connection = HTTPConnection(urlsplit(service.config.inference).netloc, timeout=30)
+    with closing(connection):
+        for digit in (7, 5):
+            connection.request("POST", "/predictions/mnist", iter([EXAMPLES[digit].read_bytes()]))
+            answer = connection.getresponse()
+            assert json.load(answer)["digit"] == digit
+            assert answer.getheader("Connection") is None
+
+
+def test_the_mask_is_requested_by_a_field_or_a_header(service: Service) -> None:
+    url = service.predictions.replace("predictions", "explanations")
+    asked: list[tuple[dict[str, Any], bool]] = [
+        ({"files": {"picture": SEVEN}, "data": {"mask": "true"}}, True),
+        ({"data": SEVEN, "headers": {"Mask": "true"}}, True),
+        ({"files": {"picture": SEVEN}, "data": {"mask": "no"}}, False),
+        ({"data": SEVEN}, False),
+    ]
+    for sent, has_mask in asked:
+        answer = requests.post(url, timeout=30, **sent).json()
+        assert (answer["digit"], "mask" in answer) == (7, has_mask)
 
 
 def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> None:

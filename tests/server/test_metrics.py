@@ -87,7 +87,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         f'digit_refused_total{{reason="malformed_request",model="mnist",version="{CURRENT}"}}': 1,
         'digit_refused_total{reason="too_large",model="",version=""}': 1,
         'digit_refused_total{reason="malformed_form",model="",version=""}': 1,
-        'Requests4XX{Level="Host"}': 13,
+        'Requests4XX{Level="Host"}': 14,
     }
 
     def have_moved() -> bool:

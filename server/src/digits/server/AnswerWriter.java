@@ -1,10 +1,6 @@
 package digits.server;
 
-import com.google.gson.JsonElement;
-import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
-import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
@@ -19,6 +15,8 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import org.pytorch.serve.http.ErrorResponse;
 
 /**
  * Rewrites TorchServe's errors as {"error": "..."}, like the handler's, and sends only the headers that a client needs.
@@ -30,7 +28,6 @@ final class AnswerWriter extends ChannelDuplexHandler {
 
     private static final int FIRST_ERROR = 400;
 
-    // A request whose length is malformed is refused before it comes here.
     private HttpMethod method = HttpMethod.POST;
     private HttpVersion version = HttpVersion.HTTP_1_1;
     private boolean isFromPage;
@@ -85,22 +82,21 @@ final class AnswerWriter extends ChannelDuplexHandler {
     }
 
     private static FullHttpResponse rewrite(FullHttpResponse answer) {
+        ErrorResponse given;
         try {
-            JsonElement text = JsonParser.parseString(answer.content().toString(StandardCharsets.UTF_8));
-            JsonElement message = text.isJsonObject() ? text.getAsJsonObject().get("message") : null;
-            if (message != null && message.isJsonPrimitive()) {
-                String given = message.getAsString();
-                String sentence = given.contains("has no worker to serve") ? NO_WORKER : given;
-                JsonObject error = new JsonObject();
-                error.addProperty("error", sentence.endsWith(".") ? sentence : sentence + ".");
-                ByteBuf body = Unpooled.copiedBuffer(error.toString(), StandardCharsets.UTF_8);
-                FullHttpResponse rewritten = answer.replace(body);
-                answer.release();
-                return rewritten;
-            }
+            given = Answers.GSON.fromJson(answer.content().toString(StandardCharsets.UTF_8), ErrorResponse.class);
         } catch (JsonParseException e) {
-            // Not TorchServe's format.
+            given = null;
         }
-        return answer;
+        if (given == null || given.getMessage() == null) {
+            // Not TorchServe's format.
+            return answer;
+        }
+        String sentence = given.getMessage().contains("has no worker to serve") ? NO_WORKER : given.getMessage();
+        Map<String, String> error = Map.of("error", sentence.endsWith(".") ? sentence : sentence + ".");
+        FullHttpResponse rewritten =
+                answer.replace(Unpooled.copiedBuffer(Answers.GSON.toJson(error), StandardCharsets.UTF_8));
+        answer.release();
+        return rewritten;
     }
 }

@@ -8,15 +8,12 @@ import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
-import org.pytorch.serve.util.ConfigManager;
 
 /** Answers in JSON. */
 final class Answers {
-    private static final Gson GSON = new GsonBuilder().disableHtmlEscaping().create();
+    static final Gson GSON = new GsonBuilder().disableHtmlEscaping().create();
 
     private Answers() {}
 
@@ -28,22 +25,6 @@ final class Answers {
         FullHttpResponse answer =
                 new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, status, Unpooled.wrappedBuffer(text));
         answer.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_JSON);
-        return answer;
-    }
-
-    /** Returns an error in the handler's format. */
-    static FullHttpResponse error(HttpResponseStatus status, String sentence) {
-        return json(status, Map.of("error", sentence));
-    }
-
-    /** Returns an error for a request that never reaches TorchServe, with the headers that it would add. */
-    static FullHttpResponse ownError(HttpResponseStatus status, String sentence) {
-        FullHttpResponse answer = error(status, sentence);
-        HttpUtil.setContentLength(answer, answer.content().readableBytes());
-        String page = ConfigManager.getInstance().getCorsAllowedOrigin();
-        if (page != null) {
-            answer.headers().set(HttpHeaderNames.ACCESS_CONTROL_ALLOW_ORIGIN, page);
-        }
         return answer;
     }
 }

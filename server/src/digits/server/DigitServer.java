@@ -10,13 +10,11 @@ import io.netty.channel.group.DefaultChannelGroup;
 import io.netty.handler.ssl.SslContext;
 import io.netty.util.concurrent.GlobalEventExecutor;
 import java.io.IOException;
-import java.lang.reflect.Field;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.security.GeneralSecurityException;
-import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -66,6 +64,7 @@ public final class DigitServer extends ModelServer {
             TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
     private final Readiness readiness = new Readiness();
+    private final BodyBudget budget;
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
     private String models;
     private Channel inferencePort;
@@ -73,6 +72,7 @@ public final class DigitServer extends ModelServer {
 
     private DigitServer(ConfigManager config) {
         super(config);
+        budget = new BodyBudget(Math.max(Runtime.getRuntime().maxMemory() / 4, config.getMaxRequestSize()));
     }
 
     /** Does the same as {@link ModelServer#main}, with the same arguments. */
@@ -82,43 +82,32 @@ public final class DigitServer extends ModelServer {
             CommandLine options = new DefaultParser().parse(ConfigManager.Arguments.getOptions(), args);
             ConfigManager.init(new ConfigManager.Arguments(options));
             initTokens();
-            initThreads(ConfigManager.getInstance());
+            ConfigManager config = ConfigManager.getInstance();
+            if (config.getNettyThreads() == 0) {
+                // With TorchServe's two event loops per core, a worker and its client more often have different ones.
+                int cores = Runtime.getRuntime().availableProcessors();
+                config.setProperty("number_of_netty_threads", String.valueOf(cores));
+            }
             PluginsManager.getInstance().initialize();
             MetricCache.init();
-            DigitServer server = new DigitServer(ConfigManager.getInstance());
+            DigitServer server = new DigitServer(config);
             Runtime.getRuntime().addShutdownHook(new Thread(server::stop));
             server.startAndWait();
-        } catch (ExceptionInInitializerError e) {
-            failure = sentenceOf(e.getCause());
         } catch (Throwable e) {
-            failure = sentenceOf(e);
+            Throwable cause = e instanceof ExceptionInInitializerError ? e.getCause() : e;
+            failure = cause.getMessage() == null ? cause.toString() : cause.getMessage();
         }
         reportFailure(failure);
         // halt(), not exit(): shutdown hooks would only add a stack trace.
         Runtime.getRuntime().halt(NOT_STARTED);
     }
 
-    private static String sentenceOf(Throwable problem) {
-        return problem.getMessage() == null ? problem.toString() : problem.getMessage();
-    }
-
     private static void reportFailure(String sentence) {
-        String file = System.getProperty("digits.failure");
-        if (file != null) {
-            try {
-                Files.writeString(Path.of(file), sentence + "\n");
-                return;
-            } catch (IOException e) {
-                LOGGER.error("The reason for the failure cannot be written to {}.", file, e);
-            }
-        }
-        System.err.println(sentence);
-    }
-
-    /** Takes one event loop per core: with TorchServe's two, a worker and its client more often have different ones. */
-    private static void initThreads(ConfigManager config) {
-        if (config.getNettyThreads() == 0) {
-            config.setProperty("number_of_netty_threads", String.valueOf(Runtime.getRuntime().availableProcessors()));
+        Path file = Path.of(System.getProperty("digits.failure", "/dev/stderr"));
+        try {
+            Files.writeString(file, sentence + "\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        } catch (IOException e) {
+            LOGGER.error("{} {} cannot be written.", sentence, file, e);
         }
     }
 
@@ -145,60 +134,49 @@ public final class DigitServer extends ModelServer {
         config.setProperty("load_models", "");
         List<ChannelFuture> ports = super.startRESTserver();
         config.setProperty("load_models", models);
-        repeat(workers::recordGauges);
-        repeat(this::checkWorkers);
+        Runnable check = DrainingWorkerThread.guard(this::checkVersions);
+        ModelManager.getInstance().getScheduler().scheduleAtFixedRate(check, 1, 1, TimeUnit.SECONDS);
         // TorchServe stops when the first of these is closed: it must be the one that closes last.
-        List<ChannelFuture> lastFirst = new ArrayList<>(ports);
-        Collections.reverse(lastFirst);
-        return lastFirst;
+        return ports.subList(ports.size() - 1, ports.size());
     }
 
     private void startModels(ConfigManager config, EventLoopGroup threads) throws InterruptedException, IOException {
-        workers = new DrainingWorkLoadManager(config, threads);
+        workers = new DrainingWorkLoadManager(config, threads, budget);
         ModelManager.init(config, workers);
         SnapshotManager.init(config);
+        ModelManager manager = ModelManager.getInstance();
         try {
             for (String model : models.split(",")) {
                 String[] pair = model.split("=");
                 readiness.addStartupModel(pair[0]);
-                load(config, pair[0], pair[1]);
+                // Negative defaults let the archive's model-config.yaml take precedence.
+                ModelArchive archive =
+                        manager.registerModel(
+                                pair[1], pair[0], null, null,
+                                -RegisterModelRequest.DEFAULT_BATCH_SIZE, -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
+                                config.getDefaultResponseTimeout(), config.getDefaultStartupTimeout(),
+                                pair[0], false, false, false);
+                ModelConfig wanted = archive.getModelConfig();
+                if (wanted == null) {
+                    throw new IOException(pair[1] + " has no valid model-config.yaml.");
+                }
+                int least = wanted.getMinWorkers();
+                manager.updateModel(pair[0], archive.getModelVersion(), least, wanted.getMaxWorkers(), true, false);
+                manager.getStartupModels().add(pair[0]);
             }
         } catch (ModelException | DownloadArchiveException | WorkerInitializationException e) {
             throw new IOException(e.getMessage(), e);
         }
     }
 
-    private static void load(ConfigManager config, String name, String file)
-            throws ModelException, DownloadArchiveException, WorkerInitializationException, IOException,
-                    InterruptedException {
-        ModelManager manager = ModelManager.getInstance();
-        // Negative defaults let the archive's model-config.yaml take precedence.
-        ModelArchive archive =
-                manager.registerModel(
-                        file, name, null, null,
-                        -RegisterModelRequest.DEFAULT_BATCH_SIZE, -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
-                        config.getDefaultResponseTimeout(), config.getDefaultStartupTimeout(),
-                        name, false, false, false);
-        ModelConfig wanted = archive.getModelConfig();
-        if (wanted == null) {
-            throw new IOException(file + " has no valid model-config.yaml.");
-        }
-        manager.updateModel(
-                name, archive.getModelVersion(), wanted.getMinWorkers(), wanted.getMaxWorkers(), true, false);
-        manager.getStartupModels().add(name);
-    }
-
-    private static void repeat(Runnable task) {
-        Runnable guarded = DrainingWorkerThread.guard(task);
-        ModelManager.getInstance().getScheduler().scheduleAtFixedRate(guarded, 1, 1, TimeUnit.SECONDS);
-    }
-
-    /** Gives up versions whose workers do not stay alive; stops the server for a startup model's default version. */
-    private void checkWorkers() {
+    /** Records the state of every version, and gives up those whose workers do not stay alive. */
+    private void checkVersions() {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
-            String served = readiness.isStartupModel(each.getKey()) ? each.getValue().getDefaultVersion() : null;
+            String served = each.getValue().getDefaultVersion();
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
-                boolean isNeeded = version.getKey().equals(served);
+                boolean isDefault = version.getKey().equals(served);
+                workers.recordGauges(version.getValue(), isDefault);
+                boolean isNeeded = isDefault && readiness.isStartupModel(each.getKey());
                 if (workers.isGivenUp(version.getValue(), isNeeded)) {
                     workers.giveUp(version.getValue());
                     if (isNeeded) {
@@ -221,10 +199,12 @@ public final class DigitServer extends ModelServer {
     public ChannelFuture initializeServer(
             Connector connector, EventLoopGroup serverGroup, EventLoopGroup workerGroup, ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
-        restoreHost(connector);
-        if (!(connector.getSocketAddress() instanceof InetSocketAddress)) {
+        // operate/torchserve.py writes ; for the colons of an IPv6 address, which TorchServe cannot parse.
+        String[] parts = connector.toString().split("://|:");
+        if (parts.length < 3) {
             throw new IOException("Every address in the configuration must look like http://127.0.0.1:8080.");
         }
+        InetSocketAddress address = new InetSocketAddress(parts[1].replace(';', ':'), Integer.parseInt(parts[2]));
         EventLoopGroup threads = workerGroup;
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
             startModels(ConfigManager.getInstance(), workerGroup);
@@ -233,18 +213,18 @@ public final class DigitServer extends ModelServer {
         } else if (type != ConnectorType.METRICS_CONNECTOR) {
             throw new IOException("inference_address and management_address must not be the same.");
         }
-        InetSocketAddress address = (InetSocketAddress) connector.getSocketAddress();
         SslContext tls = connector.isSsl() ? ConfigManager.getInstance().getSslContext() : null;
+        RequestChecks checks = checksOf(type, address);
         ServerBootstrap port =
                 new ServerBootstrap()
                         .group(serverGroup, threads)
                         .channel(connector.getServerChannel())
                         .option(ChannelOption.SO_BACKLOG, 1024)
                         .childOption(ChannelOption.SO_KEEPALIVE, true)
-                        .childHandler(new ConnectionInitializer(tls, type, address, connections, readiness));
+                        .childHandler(new ConnectionInitializer(tls, type, checks, connections, budget));
         ChannelFuture opened = port.bind(address).await();
         if (!opened.isSuccess()) {
-            throw new IOException("Failed to bind to address: " + connector, opened.cause());
+            throw new IOException("Failed to bind to address: " + address, opened.cause());
         }
         if (type == ConnectorType.INFERENCE_CONNECTOR) {
             inferencePort = opened.channel();
@@ -252,15 +232,16 @@ public final class DigitServer extends ModelServer {
         return opened.channel().closeFuture();
     }
 
-    /** Restores the colons of an IPv6 address, which operate/torchserve.py replaces since TorchServe parses none. */
-    private static void restoreHost(Connector connector) throws IOException {
-        try {
-            Field host = Connector.class.getDeclaredField("bindIp");
-            host.setAccessible(true);
-            host.set(connector, ((String) host.get(connector)).replace(';', ':'));
-        } catch (ReflectiveOperationException e) {
-            throw new IOException(e);
+    private RequestChecks checksOf(ConnectorType type, InetSocketAddress address) throws IOException {
+        if (type == ConnectorType.INFERENCE_CONNECTOR) {
+            OpenInference protocol = new OpenInference(readiness);
+            return new RequestChecks(BrowserGuard::checkPage, BodyDecoder::decode, protocol::check);
         }
+        if (type == ConnectorType.MANAGEMENT_CONNECTOR) {
+            return new RequestChecks(new BrowserGuard(address, false)::check, ManagementGuard::check);
+        }
+        // Only the network knows the name of a port at all addresses, at which Prometheus asks.
+        return new RequestChecks(new BrowserGuard(address, address.getAddress().isAnyLocalAddress())::check);
     }
 
     /** Does nothing: gRPC is off. */

@@ -41,17 +41,9 @@ final class EagerBatchAggregator extends BatchAggregator {
     private boolean isRetired;
     private boolean isLast;
 
-    EagerBatchAggregator(Model model) {
+    EagerBatchAggregator(Model model, RequestQueue requests) {
         super(model);
-        requests = RequestQueue.of(model);
-    }
-
-    /** Refuses all waiting requests of a model without workers. */
-    static void refuseAll(Model model) {
-        RequestQueue requests = RequestQueue.of(model);
-        for (Job job = requests.poll(); job != null; job = requests.poll()) {
-            job.sendError(503, AnswerWriter.NO_WORKER);
-        }
+        this.requests = requests;
     }
 
     /** Sends batches over this connection once the model is loaded. */

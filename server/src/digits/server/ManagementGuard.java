@@ -1,7 +1,5 @@
 package digits.server;
 
-import io.netty.channel.ChannelHandlerContext;
-import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
@@ -9,11 +7,9 @@ import io.netty.handler.codec.http.QueryStringDecoder;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
-import org.pytorch.serve.http.BadRequestException;
-import org.pytorch.serve.util.NettyUtils;
 
 /** Refuses parameters that TorchServe ignores, and invalid numbers, in place of which it takes its defaults. */
-final class ManagementGuard extends ChannelInboundHandlerAdapter {
+final class ManagementGuard {
     private static final Map<HttpMethod, List<String>> PARAMETERS =
             Map.of(
                     HttpMethod.PUT, List.of("min_worker", "max_worker", "model_version", "synchronous"),
@@ -24,41 +20,35 @@ final class ManagementGuard extends ChannelInboundHandlerAdapter {
                             "initial_workers", "response_timeout", "startup_timeout", "synchronous", "s3_sse_kms"));
     private static final Pattern NUMBERS = Pattern.compile(".*_(worker|workers|size|delay|timeout)");
 
-    @Override
-    public void channelRead(ChannelHandlerContext context, Object message) {
-        FullHttpRequest request = (FullHttpRequest) message;
-        String problem = findProblem(request.method(), new QueryStringDecoder(request.uri()));
-        if (problem == null) {
-            context.fireChannelRead(message);
-        } else {
-            NettyUtils.sendError(context, HttpResponseStatus.BAD_REQUEST, new BadRequestException(problem));
-            request.release();
+    private ManagementGuard() {}
+
+    static FullHttpRequest check(FullHttpRequest request) {
+        QueryStringDecoder query = new QueryStringDecoder(request.uri());
+        List<String> known = PARAMETERS.get(request.method());
+        if (known != null && query.path().matches("/models(/.*)?")) {
+            boolean isChoice = query.path().endsWith("/set-default");
+            boolean isScaling = !isChoice && request.method().equals(HttpMethod.PUT);
+            check(query.parameters(), isChoice ? List.of() : known, isScaling);
         }
+        return request;
     }
 
-    /** Returns the problem of a request's parameters; null if there is none. */
-    private static String findProblem(HttpMethod method, QueryStringDecoder query) {
-        List<String> known = PARAMETERS.get(method);
-        if (known == null || !query.path().matches("/models(/.*)?")) {
-            return null;
+    private static void check(Map<String, List<String>> given, List<String> known, boolean isScaling) {
+        if (isScaling && !given.containsKey("min_worker") && !given.containsKey("max_worker")) {
+            throw refuse("Set min_worker, max_worker or both to a number of workers.");
         }
-        Map<String, List<String>> given = query.parameters();
-        boolean isScaling = method.equals(HttpMethod.PUT);
-        if (query.path().endsWith("/set-default")) {
-            known = List.of();
-        } else if (isScaling && !given.containsKey("min_worker") && !given.containsKey("max_worker")) {
-            return "Set min_worker, max_worker or both to a number of workers.";
-        }
-        for (Map.Entry<String, List<String>> each : given.entrySet()) {
-            String name = each.getKey();
+        given.forEach((name, values) -> {
             if (!known.contains(name)) {
-                return name + " has no effect on this request: leave it out"
-                        + (known.isEmpty() ? "." : ", or use one of " + String.join(", ", known) + ".");
+                String others = known.isEmpty() ? "." : ", or use one of " + String.join(", ", known) + ".";
+                throw refuse(name + " has no effect on this request: leave it out" + others);
             }
-            if (NUMBERS.matcher(name).matches() && !String.join(",", each.getValue()).matches("\\d{1,4}")) {
-                return name + " must be one whole number from 0 to 9999.";
+            if (NUMBERS.matcher(name).matches() && !String.join(",", values).matches("\\d{1,4}")) {
+                throw refuse(name + " must be one whole number from 0 to 9999.");
             }
-        }
-        return null;
+        });
+    }
+
+    private static Refusal refuse(String sentence) {
+        return new Refusal(HttpResponseStatus.BAD_REQUEST, sentence);
     }
 }

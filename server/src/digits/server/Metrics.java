@@ -15,34 +15,25 @@ final class Metrics {
             Counter.build("digit_requests_total", "Answers of the inference port.")
                     .labelNames("endpoint", "code")
                     .register();
-
     static final Histogram REQUEST_MS =
             inMs("digit_request_ms", "From receiving the whole request to writing its answer.")
                     .labelNames("endpoint")
                     .register();
-
     static final Histogram QUEUE_MS = inMs("digit_queue_ms", "Wait of a request for a worker.").register();
-
     static final Histogram BATCH_MS = inMs("digit_batch_ms", "A worker's time for a batch.").register();
-
     static final Histogram BATCH_REQUESTS =
             Histogram.build("digit_batch_requests", "Requests that a worker takes at once.")
                     .buckets(1, 2, 4, 8, 16, 24, 32, 48, 64)
                     .register();
-
     static final Counter WORKER_STARTS =
             Counter.build("digit_worker_starts_total", "Worker processes started.")
                     .labelNames("model", "version")
                     .register();
 
     static final Gauge READY_WORKERS = perVersion("digit_ready_workers", "Workers that can read a digit.");
-
     static final Gauge MIN_WORKERS = perVersion("digit_min_workers", "Workers wanted.");
-
     static final Gauge WAITING_REQUESTS = perVersion("digit_waiting_requests", "Requests waiting for a worker.");
-
     static final Gauge QUEUE_CAPACITY = perVersion("digit_queue_places", "Free capacity of the queue, in requests.");
-
     static final Gauge IS_DEFAULT = perVersion("digit_is_default", "1 for the version that serves.");
 
     static final List<Gauge> VERSION_GAUGES =

@@ -1,46 +1,53 @@
 package digits.server;
 
-import io.netty.channel.ChannelHandlerContext;
-import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.handler.codec.http.DefaultHttpHeadersFactory;
+import io.netty.handler.codec.http.FullHttpMessage;
 import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpHeaders;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.QueryStringDecoder;
+import io.netty.util.AsciiString;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
-import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionedRefs;
 
 /**
- * Answers the health and metadata requests of the Open Inference Protocol and its predecessor.
+ * Answers the health and metadata requests of the Open Inference Protocol and its predecessor; prepares predictions.
  *
  * <p>TorchServe handles only predictions, those of protocol 2 without a model version; its /ping is Healthy without a
  * worker.
  */
-final class OpenInference extends ChannelInboundHandlerAdapter {
+final class OpenInference {
     private static final String VERSIONED =
             "/v(?<protocol>[12])/models/(?<model>[^/:?%#]+)(?:/versions/(?<version>[^/:?%#]+))?";
     private static final Pattern MODEL = Pattern.compile(VERSIONED + "(?<ready>/ready)?");
+    private static final Pattern KSERVE_PREDICTION = Pattern.compile(VERSIONED + "[:/](?<verb>predict|infer|explain)");
     private static final Pattern PREDICTION =
-            Pattern.compile(
-                    "/(?:predictions|explanations)/[^/]+(?:/[^/]+)?"
-                            + "|" + VERSIONED + "[:/](?<verb>predict|infer|explain)");
-    private static final Set<HttpMethod> READING = Set.of(HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS);
-    private static final Set<HttpMethod> SENDING = Set.of(HttpMethod.POST, HttpMethod.PUT, HttpMethod.OPTIONS);
-    private static final byte[] OPENAPI = readResource("openapi.json");
+            Pattern.compile("/(?:predictions|explanations)/(?<model>[^/]+)(?:/(?<version>[^/]+))?");
+
+    /** The headers that TorchServe or our handler reads: it writes all into each batch, and the worker parses them. */
+    private static final List<CharSequence> READ =
+            List.of(
+                    HttpHeaderNames.AUTHORIZATION, FormReader.MASK,
+                    AsciiString.cached("inference-header-content-length"), AccessLog.ID, AccessLog.TRACE);
+
+    /** Queue capacity kept free for requests that several threads admit at the same time. */
+    private static final int SPARE_CAPACITY = 64;
+
     private static final Map<String, Object> SERVER =
             Map.of("name", "TorchServe", "version", "0.12.0", "extensions", List.of("binary_tensor_data"));
 
@@ -56,102 +63,109 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                     tensor("error", "BYTES", -1));
 
     private final Readiness readiness;
+    private final byte[] openapi;
 
-    OpenInference(Readiness readiness) {
+    OpenInference(Readiness readiness) throws IOException {
         this.readiness = readiness;
-    }
-
-    private static byte[] readResource(String name) {
-        try (InputStream stream = OpenInference.class.getResourceAsStream(name)) {
-            return stream.readAllBytes();
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
+        try (InputStream resource = OpenInference.class.getResourceAsStream("openapi.json")) {
+            openapi = resource.readAllBytes();
         }
     }
 
-    @Override
-    public void channelRead(ChannelHandlerContext context, Object message) {
-        FullHttpRequest request = (FullHttpRequest) message;
-        FullHttpResponse answer = answer(request);
-        if (answer == null) {
-            context.fireChannelRead(message);
-        } else {
-            NettyUtils.sendHttpResponse(context, answer, true);
-            request.release();
-        }
-    }
-
-    /** Returns the answer to a request; null for TorchServe to answer, with its path rewritten where needed. */
-    private FullHttpResponse answer(FullHttpRequest request) {
-        String path = pathOf(request);
+    /** Returns the answer to a request, or a request for TorchServe to answer. */
+    FullHttpMessage check(FullHttpRequest request) {
+        // Without the query, its escapes decoded, as in TorchServe.
+        String path = new QueryStringDecoder(request.uri()).path();
         Matcher prediction = PREDICTION.matcher(path);
         if (prediction.matches()) {
-            if (!SENDING.contains(request.method())) {
-                return refuseMethod(request, "POST, PUT, OPTIONS");
-            }
+            return prepare(request, findModel(prediction));
+        }
+        prediction = KSERVE_PREDICTION.matcher(path);
+        if (prediction.matches()) {
+            FullHttpRequest prepared = prepare(request, findModel(prediction));
             if (prediction.group("version") != null) {
                 String verb = prediction.group("verb").equals("explain") ? "/explanations/" : "/predictions/";
-                request.setUri(verb + prediction.group("model") + "/" + prediction.group("version"));
+                prepared.setUri(verb + prediction.group("model") + "/" + prediction.group("version"));
             }
-            return null;
+            return prepared;
         }
         FullHttpResponse answer = answer(path);
-        if (answer != null && !READING.contains(request.method())) {
-            return refuseMethod(request, "GET, HEAD, OPTIONS");
+        if (answer == null) {
+            return request;
         }
+        requireMethod(request, "GET", "HEAD", "OPTIONS");
         // TorchServe answers preflight requests.
-        return HttpMethod.OPTIONS.equals(request.method()) ? null : answer;
+        return HttpMethod.OPTIONS.equals(request.method()) ? request : answer;
     }
 
-    /** Returns a request's path as TorchServe understands it: without the query, its escapes decoded. */
-    static String pathOf(FullHttpRequest request) {
-        return new QueryStringDecoder(request.uri()).path();
+    private static void requireMethod(FullHttpRequest request, String... methods) {
+        if (!List.of(methods).contains(request.method().name())) {
+            String allow = String.join(", ", methods);
+            String sentence = "Method " + request.method() + " is not allowed here: use one of " + allow + ".";
+            throw new Refusal(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence, HttpHeaderNames.ALLOW, allow);
+        }
     }
 
-    private static FullHttpResponse refuseMethod(FullHttpRequest request, String allow) {
-        String sentence = "Method " + request.method() + " is not allowed here: use one of " + allow + ".";
-        FullHttpResponse answer = Answers.error(HttpResponseStatus.METHOD_NOT_ALLOWED, sentence);
-        answer.headers().set(HttpHeaderNames.ALLOW, allow);
-        return answer;
+    /** Returns a request for a prediction as TorchServe is to see it. Throws Refusal if the queue is full. */
+    private static FullHttpRequest prepare(FullHttpRequest request, Model model) {
+        requireMethod(request, "POST", "PUT", "OPTIONS");
+        // Preflight requests need no worker. TorchServe would blame a missing worker.
+        boolean isFull = model.getJobQueueRemainingCapacity() <= SPARE_CAPACITY;
+        if (isFull && !HttpMethod.OPTIONS.equals(request.method())) {
+            throw Refusal.later("Too many requests are waiting: try again in a second.").counted("queue_full");
+        }
+        if (isOurs(model)) {
+            FullHttpRequest plain = FormReader.read(request);
+            HttpHeaders kept = DefaultHttpHeadersFactory.headersFactory().withValidation(false).newHeaders();
+            READ.stream().filter(plain.headers()::contains).forEach(name -> kept.set(name, plain.headers().get(name)));
+            plain.headers().set(kept);
+            return plain;
+        }
+        if (HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(HttpUtil.getMimeType(request))) {
+            // Of curl --data-binary.
+            request.headers().set(HttpHeaderNames.CONTENT_TYPE, HttpHeaderValues.APPLICATION_OCTET_STREAM);
+        }
+        return request;
+    }
+
+    /** Returns the model that a path names, in its default version unless it names one. Throws Refusal. */
+    private static Model findModel(Matcher path) {
+        String name = path.group("model");
+        String version = path.group("version");
+        Model model = null;
+        try {
+            model = ModelManager.getInstance().getModel(name, version);
+        } catch (ModelVersionNotFoundException e) {
+            // As if there were no model.
+        }
+        if (model == null) {
+            String which = version == null ? "" : " in version " + version;
+            throw new Refusal(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
+        }
+        return model;
     }
 
     /** Returns the answer to GET; null if the path does not belong to the protocol. */
     private FullHttpResponse answer(String path) {
-        switch (path) {
-            case "/openapi.json":
-                return Answers.json(HttpResponseStatus.OK, OPENAPI);
-            case "/v2":
-            case "/v2/":
-                return Answers.json(HttpResponseStatus.OK, SERVER);
-            case "/v2/health/live":
-                return Answers.json(HttpResponseStatus.OK, Map.of("live", true));
-            case "/v2/health/ready":
-                return answerReady(Map.of(), readiness.areReady());
-            case "/v1/models":
-                return Answers.json(HttpResponseStatus.OK, Map.of("models", namesOf(models())));
-            default:
-                Matcher model = MODEL.matcher(path);
-                return model.matches() ? describe(model) : null;
-        }
+        return switch (path) {
+            case "/openapi.json" -> Answers.json(HttpResponseStatus.OK, openapi);
+            case "/v2", "/v2/" -> Answers.json(HttpResponseStatus.OK, SERVER);
+            case "/v2/health/live" -> Answers.json(HttpResponseStatus.OK, Map.of("live", true));
+            case "/v2/health/ready" -> answerReady(Map.of(), readiness.areReady());
+            case "/v1/models" -> Answers.json(HttpResponseStatus.OK, Map.of("models", namesOf(models())));
+            default -> answer(MODEL.matcher(path));
+        };
     }
 
-    private FullHttpResponse describe(Matcher asked) {
-        String name = asked.group("model");
-        String version = asked.group("version");
-        Model model;
-        try {
-            model = ModelManager.getInstance().getModel(name, version);
-        } catch (ModelVersionNotFoundException e) {
-            model = null;
+    private FullHttpResponse answer(Matcher path) {
+        if (!path.matches()) {
+            return null;
         }
-        if (model == null) {
-            String which = version == null ? "" : " in version " + version;
-            return Answers.error(HttpResponseStatus.NOT_FOUND, "There is no model " + name + which + ".");
-        }
-        if (asked.group("protocol").equals("2") && asked.group("ready") == null) {
-            return Answers.json(HttpResponseStatus.OK, describeModel(model));
-        }
-        return answerReady(Map.of("name", name), readiness.isReady(model));
+        Model model = findModel(path);
+        boolean isReadiness = path.group("protocol").equals("1") || path.group("ready") != null;
+        return isReadiness
+                ? answerReady(Map.of("name", model.getModelName()), readiness.isReady(model))
+                : Answers.json(HttpResponseStatus.OK, describe(model));
     }
 
     private static FullHttpResponse answerReady(Map<String, Object> whose, boolean isReady) {
@@ -165,15 +179,15 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
     }
 
     private static List<String> namesOf(Set<? extends Map.Entry<String, ?>> entries) {
-        return entries.stream().map(Map.Entry::getKey).collect(Collectors.toList());
+        return entries.stream().map(Map.Entry::getKey).toList();
     }
 
     /** Returns whether a model's handler is that of handler/digit_handler.py. */
-    static boolean isOurs(Model model) {
+    private static boolean isOurs(Model model) {
         return "digit_handler.py".equals(model.getModelArchive().getHandler());
     }
 
-    private static Map<String, Object> describeModel(Model model) {
+    private static Map<String, Object> describe(Model model) {
         String name = model.getModelName();
         // What another handler takes and gives is unknown.
         boolean isOurs = isOurs(model);
@@ -181,7 +195,7 @@ final class OpenInference extends ChannelInboundHandlerAdapter {
                 models().stream()
                         .filter(each -> each.getKey().equals(name))
                         .flatMap(each -> namesOf(each.getValue().getAllVersions()).stream())
-                        .collect(Collectors.toList());
+                        .toList();
         return Map.of(
                 "name", name, "versions", versions, "platform", "pytorch_torchserve",
                 "inputs", isOurs ? INPUTS : List.of(), "outputs", isOurs ? OUTPUTS : List.of());

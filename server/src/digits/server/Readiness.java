@@ -1,11 +1,9 @@
 package digits.server;
 
-import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
-import org.pytorch.serve.wlm.ModelVersionedRefs;
 import org.pytorch.serve.wlm.WorkerState;
 
 /** Knows whether the server is ready: every startup model has a ready worker, and the server is not stopping. */
@@ -36,10 +34,7 @@ final class Readiness {
     /** Returns whether every startup model has a ready worker. */
     boolean areReady() {
         return ModelManager.getInstance().getAllModels().stream()
-                        .filter(each -> startupModels.contains(each.getKey()))
-                        .map(Map.Entry::getValue)
-                        .map(ModelVersionedRefs::getDefaultModel)
-                        .filter(this::isReady)
+                        .filter(each -> isStartupModel(each.getKey()) && isReady(each.getValue().getDefaultModel()))
                         .count()
                 == startupModels.size();
     }

@@ -1,6 +1,5 @@
 package digits.server;
 
-import java.lang.reflect.Field;
 import java.util.Deque;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -18,44 +17,28 @@ import org.pytorch.serve.wlm.Model;
 final class RequestQueue extends LinkedBlockingDeque<Job> {
     private static final long serialVersionUID = 1;
 
-    /** The map of a model's queues, which TorchServe keeps private. */
-    private static final Field QUEUES = openQueues();
-
     /** Deaths by job id of requests that are retried, each in a batch by itself since it may be the cause. */
     final transient Map<String, Integer> deaths = new ConcurrentHashMap<>();
 
     private final transient Deque<Runnable> idle = new ConcurrentLinkedDeque<>();
+    private final transient BodyBudget budget;
 
-    private RequestQueue(int capacity) {
+    private RequestQueue(int capacity, BodyBudget budget) {
         super(capacity);
+        this.budget = budget;
     }
 
-    private static Field openQueues() {
-        try {
-            Field queues = Model.class.getDeclaredField("jobsDb");
-            queues.setAccessible(true);
-            return queues;
-        } catch (NoSuchFieldException e) {
-            throw new IllegalStateException("The server needs TorchServe 0.12: install requirements/serve.txt.", e);
-        }
+    /** Returns the queue of a model, installed in place of TorchServe's; the bodies in it count in the budget. */
+    static RequestQueue of(Model model, BodyBudget budget) {
+        Map<String, LinkedBlockingDeque<Job>> queues = PrivateField.get(Model.class, "jobsDb", model);
+        return (RequestQueue) queues.compute(Model.DEFAULT_DATA_QUEUE, (name, queue) -> replace(queue, budget));
     }
 
-    /** Returns the queue of a model, installed in place of TorchServe's. */
-    @SuppressWarnings("unchecked")
-    static RequestQueue of(Model model) {
-        try {
-            Map<String, LinkedBlockingDeque<Job>> queues = (Map<String, LinkedBlockingDeque<Job>>) QUEUES.get(model);
-            return (RequestQueue) queues.compute(Model.DEFAULT_DATA_QUEUE, (name, queue) -> replace(queue));
-        } catch (IllegalAccessException e) {
-            throw new IllegalStateException(e);
-        }
-    }
-
-    private static RequestQueue replace(LinkedBlockingDeque<Job> queue) {
+    private static RequestQueue replace(LinkedBlockingDeque<Job> queue, BodyBudget budget) {
         if (queue instanceof RequestQueue) {
             return (RequestQueue) queue;
         }
-        RequestQueue ours = new RequestQueue(queue.size() + queue.remainingCapacity());
+        RequestQueue ours = new RequestQueue(queue.size() + queue.remainingCapacity(), budget);
         queue.drainTo(ours);
         return ours;
     }
@@ -72,7 +55,7 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
 
     private boolean admit(Job job, boolean isAdded) {
         if (isAdded) {
-            BodyBudget.SHARED.add(bytesOf(job));
+            budget.take(bytesOf(job));
         }
         wake();
         return isAdded;
@@ -82,9 +65,16 @@ final class RequestQueue extends LinkedBlockingDeque<Job> {
     public Job pollFirst() {
         Job job = super.pollFirst();
         if (job != null) {
-            BodyBudget.SHARED.release(bytesOf(job));
+            budget.giveBack(bytesOf(job));
         }
         return job;
+    }
+
+    /** Refuses all requests, for want of a worker. */
+    void refuseAll() {
+        for (Job job = poll(); job != null; job = poll()) {
+            job.sendError(503, AnswerWriter.NO_WORKER);
+        }
     }
 
     /** Returns the size of a request's body. */

@@ -14,17 +14,18 @@ import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.ReferenceCountUtil;
 import java.util.ArrayDeque;
 import java.util.Queue;
-import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Processes the requests of a connection one at a time, measures them, and closes the connection on shutdown.
  *
  * <p>Clients may pipeline requests. TorchServe would send the answers in the order in which they are ready, and the
- * client would mistake one for another.
+ * client would mistake one for another. (Netty's FlowControlHandler would take two system calls for each request.)
  */
 final class RequestTracker extends ChannelDuplexHandler {
-    private static final Set<String> ENDPOINTS = Set.of("predictions", "explanations", "v1", "v2");
+    private static final Pattern ENDPOINT = Pattern.compile("/(predictions|explanations|v1|v2)(?:[/:?].*)?");
 
     /** Milliseconds for requests already on the network to arrive. */
     private static final int ARRIVAL_MS = 500;
@@ -39,8 +40,6 @@ final class RequestTracker extends ChannelDuplexHandler {
     private final Queue<Object> later = new ArrayDeque<>();
     private boolean isPending;
     private boolean isClosing;
-    private boolean isReadPending;
-    private boolean isEnded;
     private long arrived;
     private String endpoint = "";
 
@@ -71,55 +70,37 @@ final class RequestTracker extends ChannelDuplexHandler {
         connections.add(context.channel());
     }
 
+    /** Keeps a request that comes before the previous one is answered, and stops reading. */
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        if (isEnded) {
-            ReferenceCountUtil.release(message);
-        } else if (!later.isEmpty() || isPending && message instanceof HttpRequest) {
-            later.add(message);
-        } else {
+        if (later.isEmpty() && !(isPending && message instanceof HttpRequest)) {
             take(context, message);
-        }
-    }
-
-    /** Stops reading while a request waits: further input would pile up in memory. */
-    @Override
-    public void read(ChannelHandlerContext context) {
-        if (later.isEmpty()) {
-            context.read();
         } else {
-            isReadPending = true;
+            later.add(message);
+            context.channel().config().setAutoRead(false);
         }
-    }
-
-    @Override
-    public void channelInactive(ChannelHandlerContext context) {
-        forget();
-        context.fireChannelInactive();
-    }
-
-    private void forget() {
-        later.forEach(ReferenceCountUtil::release);
-        later.clear();
     }
 
     private void takeNext(ChannelHandlerContext context) {
         while (!later.isEmpty() && !(isPending && later.peek() instanceof HttpRequest)) {
             take(context, later.remove());
-            context.fireChannelReadComplete();
         }
-        if (later.isEmpty() && isReadPending) {
-            isReadPending = false;
-            context.read();
-        }
+        context.channel().config().setAutoRead(later.isEmpty());
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext context) {
+        later.forEach(ReferenceCountUtil::release);
+        later.clear();
+        context.fireChannelInactive();
     }
 
     private void take(ChannelHandlerContext context, Object message) {
-        if (message instanceof HttpRequest) {
+        if (message instanceof HttpRequest request) {
+            Matcher known = ENDPOINT.matcher(request.uri());
+            endpoint = known.matches() ? known.group(1) : "other";
             isPending = true;
-            isClosing |= !HttpUtil.isKeepAlive((HttpRequest) message);
-            String[] parts = UploadGuard.SEPARATORS.split(((HttpRequest) message).uri(), 3);
-            endpoint = parts.length > 1 && ENDPOINTS.contains(parts[1]) ? parts[1] : "other";
+            isClosing |= !HttpUtil.isKeepAlive(request);
             arrived = 0;
         }
         // Where the next request would begin is unknown.
@@ -132,16 +113,15 @@ final class RequestTracker extends ChannelDuplexHandler {
 
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
-        if (message instanceof FullHttpResponse) {
-            FullHttpResponse answer = (FullHttpResponse) message;
-            if (answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
-                recordAnswer(answer);
-                if (isClosing) {
-                    isEnded = true;
-                    forget();
-                    HttpUtil.setKeepAlive(answer, false);
-                    promise.addListener(ChannelFutureListener.CLOSE);
-                } else if (!later.isEmpty()) {
+        if (message instanceof FullHttpResponse answer
+                && answer.status().codeClass() != HttpStatusClass.INFORMATIONAL) {
+            recordAnswer(answer);
+            if (isClosing) {
+                HttpUtil.setKeepAlive(answer, false);
+                promise.addListener(ChannelFutureListener.CLOSE);
+            } else {
+                isPending = false;
+                if (!later.isEmpty()) {
                     // Only after this write has returned.
                     context.executor().execute(() -> takeNext(context));
                 }
@@ -151,7 +131,6 @@ final class RequestTracker extends ChannelDuplexHandler {
     }
 
     private void recordAnswer(FullHttpResponse answer) {
-        isPending = false;
         Metrics.REQUESTS.labels(endpoint, String.valueOf(answer.status().code())).inc();
         if (arrived > 0) {
             Metrics.REQUEST_MS.labels(endpoint).observe((System.nanoTime() - arrived) / 1e6);

@@ -45,12 +45,13 @@ public final class EagerBatchAggregatorTest {
     @After
     public void emptyQueue() throws Exception {
         worker.die();
-        EagerBatchAggregator.refuseAll(model);
+        RequestQueue.of(model, TorchServe.BUDGET).refuseAll();
     }
 
     /** A worker that has loaded the model, and the thread that TorchServe gives it. */
     private final class Worker {
-        private final EagerBatchAggregator batches = new EagerBatchAggregator(model);
+        private final EagerBatchAggregator batches =
+                new EagerBatchAggregator(model, RequestQueue.of(model, TorchServe.BUDGET));
         private final EmbeddedChannel connection = new EmbeddedChannel(new ChannelInboundHandlerAdapter());
         private final Thread thread = new Thread(this::serve);
         private volatile String end = "";
@@ -231,7 +232,7 @@ public final class EagerBatchAggregatorTest {
     @Test
     public void theRequestsOfAModelWithoutWorkersAreRefused() {
         queue("p", "q");
-        EagerBatchAggregator.refuseAll(model);
+        RequestQueue.of(model, TorchServe.BUDGET).refuseAll();
         assertEquals(List.of("p 503", "q 503"), errors);
         assertEquals(0, model.getPendingRequestsInJobQueue());
     }

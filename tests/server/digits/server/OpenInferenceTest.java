@@ -16,17 +16,25 @@ import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import org.junit.Before;
 import org.junit.BeforeClass;
 import org.junit.Test;
 
 /** Which versions are listed, which one a path means, and the form of errors. */
 public final class OpenInferenceTest {
-    private final EmbeddedChannel channel = new EmbeddedChannel(new AnswerWriter(), new OpenInference(new Readiness()));
+    private EmbeddedChannel channel;
 
     @BeforeClass
     public static void startTorchServe() {
         TorchServe.start();
+    }
+
+    @Before
+    public void connect() throws IOException {
+        OpenInference protocol = new OpenInference(new Readiness());
+        channel = new EmbeddedChannel(new AnswerWriter(), new RequestChecks(protocol::check));
     }
 
     private static String text(FullHttpResponse answer) {
@@ -43,14 +51,37 @@ public final class OpenInferenceTest {
     @Test
     public void theVersionInAPathIsPassedToTorchServeInItsOwnWay() {
         String[][] paths = {
-            {"/v2/models/mnist/versions/2.0/infer", "/predictions/mnist/2.0"},
-            {"/v1/models/mnist/versions/2.0:explain", "/explanations/mnist/2.0"},
+            {"/v2/models/mnist/versions/1.0/infer", "/predictions/mnist/1.0"},
+            {"/v1/models/mnist/versions/1.0:explain", "/explanations/mnist/1.0"},
             {"/v2/models/mnist/infer", "/v2/models/mnist/infer"},
-            {"/predictions/mnist/2.0", "/predictions/mnist/2.0"},
+            {"/predictions/mnist/1.0", "/predictions/mnist/1.0"},
         };
         for (String[] pair : paths) {
             channel.writeInbound(new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, pair[0]));
             assertEquals(pair[1], channel.<FullHttpRequest>readInbound().uri());
+        }
+    }
+
+    @Test
+    public void aFullQueueOfOneVersionLeavesTheOthersAlone() {
+        for (String path : new String[] {
+            "/predictions/mnist", "/explanations/mnist/1.0?x=1", "/v1/models/mnist:predict", "/predictions/mnist/2.0",
+            "/v2/models/mnist/versions/2.0/infer"}) {
+            channel.writeInbound(new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, path));
+            boolean isFull = path.contains("2.0");
+            assertEquals(path, isFull, channel.readInbound() == null);
+            FullHttpResponse answer = channel.readOutbound();
+            assertEquals(path, isFull, answer != null);
+            assertTrue(path, !isFull || answer.headers().contains("Retry-After", "1", false));
+        }
+    }
+
+    @Test
+    public void aPathOfNoModelIsA404() {
+        for (String path : new String[] {
+            "/predictions/letters", "/predictions/mnist/9.9", "/v1/models/letters:predict"}) {
+            channel.writeInbound(new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.POST, path));
+            assertEquals(path, 404, channel.<FullHttpResponse>readOutbound().status().code());
         }
     }
 

@@ -22,6 +22,8 @@ final class TorchServe {
     /** Requests that may wait for version 1, and for version 2, which may have none. */
     static final int[] QUEUE_SIZES = {100, 64};
 
+    static final BodyBudget BUDGET = new BodyBudget(1 << 20);
+
     private TorchServe() {}
 
     /** Starts it, once in a process. */
@@ -42,7 +44,7 @@ final class TorchServe {
             CommandLine options = new DefaultParser().parse(ConfigManager.Arguments.getOptions(), arguments);
             ConfigManager.init(new ConfigManager.Arguments(options));
             MetricCache.init();
-            DrainingWorkLoadManager workers = new DrainingWorkLoadManager(ConfigManager.getInstance(), null);
+            DrainingWorkLoadManager workers = new DrainingWorkLoadManager(ConfigManager.getInstance(), null, BUDGET);
             ModelManager.init(ConfigManager.getInstance(), workers);
             for (int version = 1; version <= QUEUE_SIZES.length; version++) {
                 Path archive = Files.createDirectories(folder.resolve("v" + version));
