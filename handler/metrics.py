@@ -29,7 +29,7 @@ class Tally:
         # The Java server reads metrics from what the worker logs.
         logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
         threading.Thread(target=self.print_for_ever, daemon=True).start()
-        # server/src/digits/server/DrainingLifeCycle.java waits for this when it retires the worker.
+        # server/src/digits/server/DrainingWorkerThread.java waits for this when it retires the worker.
         atexit.register(self.print)
 
     def add(self, answers: list[Answer | BadImage]) -> None:

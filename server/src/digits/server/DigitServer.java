@@ -1,5 +1,6 @@
 package digits.server;
 
+import com.google.common.base.Splitter;
 import io.netty.bootstrap.ServerBootstrap;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
@@ -63,10 +64,10 @@ public final class DigitServer extends ModelServer {
     private static final long SHUTDOWN_DELAY_MS =
             TimeUnit.SECONDS.toMillis(Integer.getInteger("digits.shutdownDelay", 0));
 
-    private final Readiness readiness = new Readiness();
     private final BodyBudget budget;
     private final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
-    private String models;
+    private Map<String, String> models;
+    private Readiness readiness;
     private Channel inferencePort;
     private volatile DrainingWorkLoadManager workers;
 
@@ -127,13 +128,15 @@ public final class DigitServer extends ModelServer {
     public List<ChannelFuture> startRESTserver()
             throws InterruptedException, IOException, GeneralSecurityException, InvalidSnapshotException {
         ConfigManager config = ConfigManager.getInstance();
-        models = config.getLoadModels();
-        if (models == null || !models.matches("[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*")) {
+        String named = config.getLoadModels();
+        if (named == null || !named.matches("[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*")) {
             throw new IOException("load_models of the configuration must be NAME=FILE.mar, several with commas.");
         }
+        models = Splitter.on(',').withKeyValueSeparator('=').split(named);
+        readiness = new Readiness(models.keySet());
         config.setProperty("load_models", "");
         List<ChannelFuture> ports = super.startRESTserver();
-        config.setProperty("load_models", models);
+        config.setProperty("load_models", named);
         Runnable check = DrainingWorkerThread.guard(this::checkVersions);
         ModelManager.getInstance().getScheduler().scheduleAtFixedRate(check, 1, 1, TimeUnit.SECONDS);
         // TorchServe stops when the first of these is closed: it must be the one that closes last.
@@ -146,23 +149,22 @@ public final class DigitServer extends ModelServer {
         SnapshotManager.init(config);
         ModelManager manager = ModelManager.getInstance();
         try {
-            for (String model : models.split(",")) {
-                String[] pair = model.split("=");
-                readiness.addStartupModel(pair[0]);
+            for (Map.Entry<String, String> model : models.entrySet()) {
+                String name = model.getKey();
                 // Negative defaults let the archive's model-config.yaml take precedence.
                 ModelArchive archive =
                         manager.registerModel(
-                                pair[1], pair[0], null, null,
+                                model.getValue(), name, null, null,
                                 -RegisterModelRequest.DEFAULT_BATCH_SIZE, -RegisterModelRequest.DEFAULT_MAX_BATCH_DELAY,
                                 config.getDefaultResponseTimeout(), config.getDefaultStartupTimeout(),
-                                pair[0], false, false, false);
+                                name, false, false, false);
                 ModelConfig wanted = archive.getModelConfig();
                 if (wanted == null) {
-                    throw new IOException(pair[1] + " has no valid model-config.yaml.");
+                    throw new IOException(model.getValue() + " has no valid model-config.yaml.");
                 }
                 int least = wanted.getMinWorkers();
-                manager.updateModel(pair[0], archive.getModelVersion(), least, wanted.getMaxWorkers(), true, false);
-                manager.getStartupModels().add(pair[0]);
+                manager.updateModel(name, archive.getModelVersion(), least, wanted.getMaxWorkers(), true, false);
+                manager.getStartupModels().add(name);
             }
         } catch (ModelException | DownloadArchiveException | WorkerInitializationException e) {
             throw new IOException(e.getMessage(), e);
@@ -176,7 +178,7 @@ public final class DigitServer extends ModelServer {
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {
                 boolean isDefault = version.getKey().equals(served);
                 workers.recordGauges(version.getValue(), isDefault);
-                boolean isNeeded = isDefault && readiness.isStartupModel(each.getKey());
+                boolean isNeeded = isDefault && models.containsKey(each.getKey());
                 if (workers.isGivenUp(version.getValue(), isNeeded)) {
                     workers.giveUp(version.getValue());
                     if (isNeeded) {

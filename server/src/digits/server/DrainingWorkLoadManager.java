@@ -75,13 +75,7 @@ final class DrainingWorkLoadManager extends WorkLoadManager {
         workers.removeAll(leaving);
         leaving.forEach(each -> each.retire(workers.isEmpty()));
         long deadline = System.currentTimeMillis() + TimeUnit.SECONDS.toMillis(model.getResponseTimeout());
-        try {
-            for (DrainingWorkerThread worker : leaving) {
-                worker.awaitEnd(deadline);
-            }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
+        leaving.forEach(each -> each.awaitEnd(deadline));
         if (workers.isEmpty()) {
             RequestQueue.of(model, budget).refuseAll();
             // recordGauges() no longer sees a version that has been removed.

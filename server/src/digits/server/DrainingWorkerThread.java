@@ -141,8 +141,9 @@ final class DrainingWorkerThread extends WorkerThread {
     }
 
     /** Waits until the worker has ended; kills it at the deadline, in milliseconds since 1970. */
-    void awaitEnd(long deadline) throws InterruptedException {
-        if (activity.tryLock(deadline - System.currentTimeMillis(), TimeUnit.MILLISECONDS)) {
+    void awaitEnd(long deadline) {
+        long left = deadline - System.currentTimeMillis();
+        if (Uninterruptibles.tryLockUninterruptibly(activity, left, TimeUnit.MILLISECONDS)) {
             activity.unlock();
         } else {
             kill();

@@ -1,7 +1,6 @@
 package digits.server;
 
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerState;
@@ -13,15 +12,11 @@ final class Readiness {
      *
      * <p>TorchServe's own set loses a model as soon as one of its versions is unregistered.
      */
-    private final Set<String> startupModels = ConcurrentHashMap.newKeySet();
+    private final Set<String> startupModels;
     private volatile boolean isRetired;
 
-    void addStartupModel(String name) {
-        startupModels.add(name);
-    }
-
-    boolean isStartupModel(String name) {
-        return startupModels.contains(name);
+    Readiness(Set<String> startupModels) {
+        this.startupModels = startupModels;
     }
 
     /** Makes readiness fail from now on; returns whether it was ready before. */
@@ -34,7 +29,8 @@ final class Readiness {
     /** Returns whether every startup model has a ready worker. */
     boolean areReady() {
         return ModelManager.getInstance().getAllModels().stream()
-                        .filter(each -> isStartupModel(each.getKey()) && isReady(each.getValue().getDefaultModel()))
+                        .filter(each -> startupModels.contains(each.getKey()))
+                        .filter(each -> isReady(each.getValue().getDefaultModel()))
                         .count()
                 == startupModels.size();
     }

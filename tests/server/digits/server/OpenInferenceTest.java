@@ -18,6 +18,7 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpVersion;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Set;
 import org.junit.Before;
 import org.junit.BeforeClass;
 import org.junit.Test;
@@ -33,7 +34,7 @@ public final class OpenInferenceTest {
 
     @Before
     public void connect() throws IOException {
-        OpenInference protocol = new OpenInference(new Readiness());
+        OpenInference protocol = new OpenInference(new Readiness(Set.of()));
         channel = new EmbeddedChannel(new AnswerWriter(), new RequestChecks(protocol::check));
     }
 
