@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.harness.service import EXAMPLES, Service
+from tests.hostile.connections import converse
 
 pytestmark = pytest.mark.server
 SEVEN = EXAMPLES[7].read_bytes()
@@ -137,6 +138,24 @@ def test_a_body_in_chunks_leaves_the_connection_open(service: Service) -> None:
             answer = connection.getresponse()
             assert json.load(answer)["digit"] == digit
             assert answer.getheader("Connection") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [(b"5", 200), (b"05;a", 200), (b'5 ; a = "b;\\"" ; c=d', 200)]
+    + [
+        (line, 400)
+        for line in (b"5;", b"5;a;", b"5;a=", b"5;=b", b'5;a="b', b"5 ", b" 5", b"5;a b", b"+5", b"5,5", b"")
+    ],
+)
+@pytest.mark.parametrize("chunk", [b"%s\r\nseven\r\n", b"5\r\nseven\r\n%s\r\nseven\r\n"], ids=["first", "second"])
+def test_a_malformed_chunk_size_is_a_400_that_closes(chunk: bytes, line: bytes, status: int, service: Service) -> None:
+    head = b"POST /v2/models/mnist HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    last = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answers = converse(service.config.inference, head + chunk % line + b"0\r\n\r\n" + last, 5)
+    # The path does not take a POST.
+    assert [answer.status for answer in answers] == ([405, 200] if status == 200 else [400])
+    assert answers[-1].headers["Connection"] == "close"
 
 
 def test_the_mask_is_requested_by_a_field_or_a_header(service: Service) -> None:

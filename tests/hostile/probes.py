@@ -75,6 +75,7 @@ PROBES = {
     "a request in the path": attach(b"", WHOLE.replace(b" HTTP", b"%20HTTP/1.1%0d%0aHost:%20hidden%0d%0a HTTP", 1)),
     "a line break behind a path of GET": Probe(b"GET /v2/health/ready%0a HTTP/1.1\r\nHost: digits\r\n\r\n"),
     "an extension of a chunk": chunk(IN_CHUNKS.replace(b"\r\n", b";a=b\r\n", 1) + END),
+    "an extension without a name": chunk(IN_CHUNKS.replace(b"\r\n", b";\r\n", 1) + END),
     "a quoted line break in an extension (CVE-2026-33870)": chunk(b'5;a="\r\nhello\r\n' + END + HIDDEN),
     "a line feed between chunks": chunk(IN_CHUNKS.replace(b"\r\n", b"\n", 1) + END),
     "a length as a trailer": chunk(IN_CHUNKS + b"0\r\nContent-Length: 50\r\n\r\n"),

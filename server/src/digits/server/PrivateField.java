@@ -2,7 +2,7 @@ package digits.server;
 
 import java.lang.reflect.Field;
 
-/** Reads what TorchServe 0.12 keeps private. */
+/** Reads what TorchServe 0.12, or Netty of server/lib, keeps private. */
 final class PrivateField {
     private PrivateField() {}
 
