@@ -28,11 +28,12 @@ final class Refusal extends RuntimeException {
         this.value = value;
     }
 
-    /** Returns the same, counted in digit_refused_total. */
+    /** Is over in a second. */
     static Refusal later(String sentence) {
         return new Refusal(HttpResponseStatus.SERVICE_UNAVAILABLE, sentence, HttpHeaderNames.RETRY_AFTER, "1");
     }
 
+    /** Returns the same, counted in digit_refused_total. */
     Refusal counted(String reason) {
         Metrics.countRefused(reason);
         return this;
