@@ -33,11 +33,14 @@ class Sample(NamedTuple):
     writer: str = ""
 
 
-def read_samples(pen_strokes: bool = True) -> list[Sample]:
-    """Return the samples to learn from: half MNIST's, half pen strokes; without pen_strokes, all MNIST's."""
+def read_samples(pen_strokes: bool = True, limit: int | None = None) -> list[Sample]:
+    """Return the samples to learn from: half MNIST's, half pen strokes; without pen_strokes, all MNIST's.
+
+    limit is how many of either at most: in a short run more would not be seen.
+    """
     strokes, _ = split_writers(read_pen_strokes())
-    own = read_mnist_samples(split()[0][: len(strokes) if pen_strokes else 2 * len(strokes)])
-    return (balance(strokes) if pen_strokes else []) + own
+    own = read_mnist_samples(split()[0][: len(strokes) if pen_strokes else 2 * len(strokes)][:limit])
+    return (balance(strokes)[:limit] if pen_strokes else []) + own
 
 
 def read_held_out_samples() -> list[Sample]:

@@ -114,7 +114,7 @@ def gather(
     """Return the pictures to learn from, (n, 1, 28, 28) uint8, and their digits (n,), NOT_ONE_DIGIT for some."""
     learned_from = split()[0][:limit]
     parts = [(everything[learned_from], labels[learned_from])]
-    samples = read_samples("pens" not in without) if {"pages", "thumbnails"} - without else []
+    samples = read_samples("pens" not in without, limit) if {"pages", "thumbnails"} - without else []
     if "pages" not in without:
         parts.append(detect_on_sheets(samples, min(SHEETS, limit or SHEETS), seed, workers=WORKERS))
     if "thumbnails" not in without:

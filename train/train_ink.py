@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
-    samples = read_samples()
+    samples = read_samples(limit=options.pictures)
     net = train(samples, options.pictures, options.seed)
     seconds = time.monotonic() - started
     record = {

