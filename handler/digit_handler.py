@@ -51,8 +51,7 @@ class DigitHandler:
             decoded = perf_counter()
             readings = self.inference([each for request in requests for each in request.pictures])
             times = f"decode_ms={1000 * (decoded - begun):.3f} nets_ms={1000 * (perf_counter() - decoded):.3f}"
-            self.report(requests, readings, times)
-            return self.postprocess(requests, readings)
+            return self.postprocess(requests, readings, times)
 
     def preprocess(self, data: list[Row]) -> list[Request]:
         """Parse n requests and decode their pictures."""
@@ -86,8 +85,8 @@ class DigitHandler:
         """Return whether a picture is read with certainty."""
         return isinstance(reading, Reading) and reading.confidence >= self.certain_from
 
-    def postprocess(self, data: list[Request], readings: list[Reading | BadImage]) -> list[bytes]:
-        """Turn n requests, and the readings of all their pictures in order, into n JSON texts."""
+    def postprocess(self, data: list[Request], readings: list[Reading | BadImage], times: str) -> list[bytes]:
+        """Turn n requests, and the readings of all their pictures in order, into n JSON texts; times are logged."""
         rest = iter(readings)
         texts = []
         for index, request in enumerate(data):
@@ -95,6 +94,7 @@ class DigitHandler:
             own = islice(rest, len(request.pictures))
             answers = [self.answer(reading, is_explained, request.wants_mask) for reading in own]
             self.tally.add(answers)
+            self.report(index, answers, times)
             answer = answers[0] if not request.protocol else None
             if isinstance(answer, BadImage):
                 status = (503, "Service Unavailable") if answer.reason == "no_memory" else (400, "Bad Request")
@@ -105,19 +105,15 @@ class DigitHandler:
             texts.append(text)
         return texts
 
-    def report(self, requests: list[Request], readings: list[Reading | BadImage], times: str) -> None:
-        """Give AccessLog.java the fields of n requests that only a worker knows, and log why pictures are refused."""
-        first = 0
-        for index, request in enumerate(requests):
-            own = readings[first : first + len(request.pictures)]
-            first += len(own)
-            reasons = [reading.reason for reading in own if isinstance(reading, BadImage)]
-            doubted = len(own) - len(reasons) - sum(map(self.is_certain, own))
-            counts = f"pictures={len(own)} refused={len(reasons)} doubted={doubted}"
-            self.context.set_response_header(index, "x-log-fields", f"{counts} {times}")
-            if reasons:
-                named = name_request(self.context.get_all_request_header(index))
-                logging.warning("Refused: %s. %s", ", ".join(sorted(set(reasons))), named)
+    def report(self, index: int, answers: list[Answer | BadImage], times: str) -> None:
+        """Give AccessLog.java the fields of a request that only a worker knows, and log why pictures are refused."""
+        reasons = [answer.reason for answer in answers if isinstance(answer, BadImage)]
+        doubted = sum(not answer["certain"] for answer in answers if not isinstance(answer, BadImage))
+        counts = f"pictures={len(answers)} refused={len(reasons)} doubted={doubted}"
+        self.context.set_response_header(index, "x-log-fields", f"{counts} {times}")
+        if reasons:
+            named = name_request(self.context.get_all_request_header(index))
+            logging.warning("Refused: %s. %s", ", ".join(sorted(set(reasons))), named)
 
     def answer(self, reading: Reading | BadImage, is_explained: bool, with_mask: bool) -> Answer | BadImage:
         """Return the answer to one picture, with its explanation if that is wanted."""

@@ -95,24 +95,27 @@ def answer(service: "Service", ids: list[str], rows: list[Fields], headers: list
     named = context.request_ids = context.metrics.request_ids = dict(enumerate(ids))
     context.request_processor = [RequestProcessor(each) for each in headers]
     context.cl_socket = service.cl_socket
-    # As log lines have them.
-    requests = "request_id=" + ",".join(str(each.get("x-request-id")) for each in headers)
     message, code = "Prediction failed", 503
     try:
         answers = service._entry_point(rows, context)
         if isinstance(answers, list) and len(answers) == len(rows):
             return create_predict_response(answers, named, "Prediction success", 200, context=context)
         message = "The handler must return a list with one answer for each request."
-        logging.warning("%s %s", message, requests)
+        logging.warning("%s %s", message, name_requests(headers))
     except PredictionException as cause:
         message, code = cause.message, cause.error_code
-        logging.exception("The handler refused a batch. %s", requests)
+        logging.exception("The handler refused a batch. %s", name_requests(headers))
     except MemoryError:
         message, code = "Out of resources", 507
-        logging.exception("There is no memory for a batch. %s", requests)
+        logging.exception("There is no memory for a batch. %s", name_requests(headers))
     except Exception:
-        logging.exception("The handler failed. %s", requests)
+        logging.exception("The handler failed. %s", name_requests(headers))
     return create_predict_response(None, named, message, code)
+
+
+def name_requests(headers: list[Fields]) -> str:
+    """Return the ids of a batch's requests, as log lines have them."""
+    return "request_id=" + ",".join(str(each.get("x-request-id")) for each in headers)
 
 
 def main() -> int:

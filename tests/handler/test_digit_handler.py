@@ -35,7 +35,7 @@ def test_an_answer_has_digit_confidence_and_ten_probabilities(loaded: Service) -
 def test_a_picture_for_which_there_is_no_memory_may_be_sent_again(loaded: Service) -> None:
     ask(loaded, {"body": GOOD}, {"body": b"a"})
     errors = [refusal("no_memory"), BadImage("Another.")]
-    texts = loaded._entry_point.__self__.postprocess([Request([error]) for error in errors], errors)
+    texts = loaded._entry_point.__self__.postprocess([Request([error]) for error in errors], errors, "")
     assert [loaded.context.get_response_status(index)[0] for index in (0, 1)] == [503, 400]
     assert "try again" in json.loads(texts[0])["error"]
 

@@ -256,8 +256,7 @@ def test_with_a_shutdown_delay_it_first_says_that_it_is_not_ready_and_still_answ
         assert not running.config.path.with_name("ready").exists()
         before = counts["right"]
         poll(lambda: not running.client.is_running())
-        # The first run also records classes for the next start.
-        assert 2.5 < time.monotonic() - stopped < 15
+        assert 2.5 < time.monotonic() - stopped < 6
         assert counts["right"] > before + 100
     # Refused only if one asked again before the load ended.
     assert set(counts) <= {"right", "refused"}, counts

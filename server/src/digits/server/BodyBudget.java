@@ -17,9 +17,14 @@ final class BodyBudget {
         return bytes > UNCOUNTED_BYTES;
     }
 
+    /** Returns the bytes that are left. */
+    long left() {
+        return left.get();
+    }
+
     /** Counts a body; returns the bytes that are left, below zero if it has no room. */
     long take(long bytes) {
-        return counts(bytes) ? left.addAndGet(-bytes) : left.get();
+        return counts(bytes) ? left.addAndGet(-bytes) : left();
     }
 
     void giveBack(long bytes) {

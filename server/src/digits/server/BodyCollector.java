@@ -99,7 +99,7 @@ final class BodyCollector extends HttpObjectAggregator {
 
     /** Refuses a body that is slow while memory is short, and closes the connection. */
     void checkArrival(ChannelHandlerContext context) {
-        if (budget.take(0) < maxContentLength()) {
+        if (budget.left() < maxContentLength()) {
             HttpUtil.setKeepAlive(head, false);
             String sentence = "The request did not arrive within " + ARRIVAL_S + " s: try again, or send less.";
             fail(context, new Refusal(HttpResponseStatus.REQUEST_TIMEOUT, sentence).counted("slow"));

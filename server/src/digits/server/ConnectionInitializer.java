@@ -30,6 +30,7 @@ final class ConnectionInitializer extends ServerInitializer {
         super.initChannel(channel);
         ChannelPipeline pipeline = channel.pipeline();
         pipeline.replace("http", "http", new StrictCodec());
+        pipeline.addAfter("http", "access", new AccessLog());
         if (isInference) {
             pipeline.addAfter("http", "tracker", new RequestTracker(connections));
             pipeline.replace("aggregator", "collector", new BodyCollector(budget));
@@ -37,7 +38,6 @@ final class ConnectionInitializer extends ServerInitializer {
         } else {
             pipeline.addAfter("http", "alive", new HttpServerKeepAliveHandler());
         }
-        pipeline.addAfter(isInference ? "tracker" : "alive", "access", new AccessLog());
         pipeline.addBefore("handler", "checks", checks);
     }
 }

@@ -170,7 +170,7 @@ final class EagerBatchAggregator extends BatchAggregator {
         for (Predictions answer : message.getPredictions()) {
             Job job = jobs.get(answer.getRequestId());
             if (job != null) {
-                String wait = AccessLog.toMs(job.getScheduled() - job.getBegin());
+                String wait = AccessLog.toMs(sent - job.getBegin());
                 String known = "queue_ms=" + wait + " batch=" + jobs.size();
                 answer.getHeaders().merge(AccessLog.FIELDS, known, (given, ours) -> ours + " " + given);
             }

@@ -16,7 +16,7 @@ final class Refusal extends RuntimeException {
     private final String value;
 
     Refusal(HttpResponseStatus status, String sentence) {
-        this(status, sentence, HttpHeaderNames.RETRY_AFTER, null);
+        this(status, sentence, null, null);
     }
 
     /** Has a header of the answer too. */
@@ -59,7 +59,7 @@ final class Refusal extends RuntimeException {
     FullHttpResponse answer() {
         ErrorResponse error = new ErrorResponse(status.code(), status.reasonPhrase(), getMessage());
         FullHttpResponse answer = Answers.json(status, error);
-        if (value != null) {
+        if (header != null) {
             answer.headers().set(header, value);
         }
         return answer;
