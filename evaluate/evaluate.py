@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from evaluate import allographs
 from evaluate.corruptions import CORRUPTIONS, make_uploads
 from evaluate.document import align, write_report
 from evaluate.out_of_distribution import make_out_of_distribution
@@ -72,15 +73,18 @@ def evaluate(folders: Sequence[Path], url: str | None, limit: int | None, report
     different = int((results[0][1].digits != from_net.digits).sum())
     if report:
         sheets = make_sheets(min(SHEETS, len(pixels)))
-        sets += [to_pictures(sheets), *make_out_of_distribution(pixels, min(OUT_OF_DISTRIBUTION, len(pixels)))]
+        drawings = allographs.make_drawings()[:limit]
+        sets += [to_pictures(sheets), allographs.to_pictures(drawings), allographs.read_scans(limit)]
+        sets += [*make_out_of_distribution(pixels, min(OUT_OF_DISTRIBUTION, len(pixels)))]
     results += [(pictures, predict(pictures.uploads, pictures.name)) for pictures in sets]
     print(align(tabulate(results)))
     if url:
         print(f"{different} of {len(pixels):,} MNIST digits are read differently by the service and by the net.")
     if report:
         kinds = split_by_kind(sheets, results)
+        by_allograph = allographs.count_by_allograph(drawings, results)
         curves = measure_corruptions(predict, mnist, pixels)
-        write_report(report, "How well the digits are read", describe(results, curves, kinds, threshold))
+        write_report(report, "How well the digits are read", describe(results, curves, kinds, by_allograph, threshold))
         print(f"Wrote {report / 'report.md'}.")
     return 1 if different else 0
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from evaluate.allographs import Allograph
 from evaluate.corruptions import Corruption
 from evaluate.metrics import calibration_error, reliability, wilson
 from evaluate.predictions import REFUSED, Result, certain_but_wrong, count_correct, find_correct, read_upload
@@ -174,6 +175,26 @@ def plot_mistakes(result: Result, count: int) -> bytes:
         title = "refused" if digit == REFUSED else f"{pictures.digits[index]} read as {digit}, {percent:.1f} %"
         left.set_title(title, fontsize=8, weight="normal", pad=3)
     figure.subplots_adjust(wspace=0.06, hspace=0.25)
+    return save(figure)
+
+
+@in_style
+def plot_allographs(allographs: Sequence[Allograph]) -> bytes:
+    """Show each allograph, a row for each digit, with the share of its drawings that were right if any was not."""
+    rows = [[each for each in allographs if each.digit == digit] for digit in range(10)]
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(0.6 * columns, 7.2))
+    every = figure.subplots(10, columns, squeeze=False)
+    for axes in every.flat:
+        axes.set_axis_off()
+    for line, row in zip(every, rows, strict=True):
+        for axes, each in zip(line, row, strict=False):
+            missed = each.right < each.n
+            show(axes, each.grey, ORANGE if missed else FRAME)
+            axes.set_axis_on()
+            title = f"{each.right}/{each.n}" if missed else f"{each.n}"
+            axes.set_title(title, fontsize=7, weight="normal", pad=2, loc="center")
+    figure.subplots_adjust(wspace=0.08, hspace=0.3)
     return save(figure)
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import numpy as np
 
 from evaluate import figures
+from evaluate.allographs import Allograph
 from evaluate.corruptions import Corruption
 from evaluate.document import Section, Table
 from evaluate.metrics import auroc, calibration_error, wilson
@@ -76,7 +77,11 @@ def interval(result: Result, decimals: int) -> str:
 
 
 def describe(
-    results: Sequence[Result], curves: Sequence[Curve], kinds: dict[str, Result], threshold: float
+    results: Sequence[Result],
+    curves: Sequence[Curve],
+    kinds: dict[str, Result],
+    allographs: Sequence[Allograph],
+    threshold: float,
 ) -> list[Section]:
     """Return the sections of the report."""
     others = [result for result in results if not result[0].shows_digits]
@@ -114,6 +119,13 @@ def describe(
             "Synthetic sheets like those of training, but by writers that training never saw. Many are harder than "
             "photographs: faint, tiny, in deep shadow, or all three.",
             [tabulate_kinds(kinds)],
+        ),
+        Section(
+            "Allographs",
+            "The forms in which people write each digit, drawn with a pen of 6 pixels on a canvas: first those of pen "
+            "strokes by held-out writers, grouped by shape, then those of the catalogue, built anew. Below each is the "
+            "number of drawings, in orange how many of them were right.",
+            figures={"Allographs": ("allographs.png", figures.plot_allographs(allographs))},
         ),
         Section(
             "Hard conditions",

@@ -7,9 +7,9 @@ import numpy as np
 
 from evaluate.pictures import PictureSet, png
 from evaluate.predictions import Predictions, Result
+from train.samples import read_held_out_samples
 from train.sheets.layout import LIGHTS, PAPERS, PENS
 from train.sheets.sheet import RandomSheets, Sheet
-from train.strokes import read_held_out_samples
 
 NAME = "synthetic sheets"
 SEED = 20_261_127

@@ -17,7 +17,8 @@ from tests.harness.gateway import run_gateway
 from tests.harness.service import Service, start, stop
 from train.export import load
 from train.mnist import read_mnist
-from train.strokes import Sample, read_held_out_samples
+from train.samples import read_held_out_samples
+from train.strokes import Sample
 
 # The same examples each time; --hypothesis-profile=soak looks for others, for hours. What a service answers in time is
 # for its tests to say.

@@ -18,6 +18,8 @@ ARROWS = {
     "evaluate": {
         "model",
         "train.mnist",
+        "train.samples",
+        "train.allographs",
         "train.strokes",
         "train.sheets",
         "operate.client",

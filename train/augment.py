@@ -316,8 +316,8 @@ def draw_lines(ink: Tensor, generator: torch.Generator) -> Tensor:
     for _ in range(2):
         angle = number(0, math.pi)
         along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-        wave = number(4, 12)
-        zigzag = torch.where(number(0, 1) < 0.4, number(1, 5), 0.0)
+        wave = number(3, 12)
+        zigzag = torch.where(number(0, 1) < 0.5, number(1, 5), 0.0)
         swing = zigzag * (4 * ((along / wave) % 1 - 0.5).abs() - 1)
         line = (number(0.6, 1.5) - (across - number(-9, 9) + swing).abs()).clamp(0, 1)
         dotted = (number(0, 1) < 0.35) & ((along / number(2, 5)) % 1 > 0.5)
@@ -370,7 +370,7 @@ CORRUPTIONS = {
     coarsen: 0.090,
     outline: 0.045,
     fade: 0.072,
-    draw_lines: 0.117,
+    draw_lines: 0.150,
     splash: 0.036,
     lift: 0.072,
     invert_part: 0.081,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.record import positive
+from train.samples import read_held_out_samples
 from train.sheets.sheet import RandomSheets, Sheet
-from train.strokes import read_held_out_samples
 
 SIDE_PX, GAP_PX = 120, 4
 COLUMNS = 6

@@ -81,7 +81,7 @@ def make_thumbnail(sample: Sample, chance: Generator) -> NDArray[np.uint8]:
     # How far the digit is stretched towards a square.
     stretch = chance.choice([0.0, 1.0, chance.random()], p=[0.3, 0.45, 0.25])
     scale = (size.max() / np.maximum(size, 0.15 * size.max())) ** stretch
-    width = log_uniform(0.05, 0.2, chance)
+    width = log_uniform(0.035, 0.2, chance)
     drawn = side * 4
     margin = chance.uniform(0.0, 0.16) * drawn + width * drawn / 2
     fitted = ((lines - (low + high) / 2) * scale) * ((drawn - 2 * margin) / size.max()) + drawn / 2

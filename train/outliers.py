@@ -133,4 +133,4 @@ def solids(ink: Tensor, _digits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 # Each is as likely as it is listed often.
-KINDS = (pairs, halves, solids) * 2 + (turned,) * 3 + (scribbles,) * 5 + (fill, blobs)
+KINDS = (pairs, halves) * 2 + (turned,) * 3 + (solids,) * 4 + (scribbles,) * 5 + (fill, blobs)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from model.record import compute_hash
 from train.export import export
+from train.fit import Checkpoint
 
 
 def make_parser(prog: str, description: str | None, weights: Path) -> argparse.ArgumentParser:
@@ -21,6 +22,12 @@ def make_parser(prog: str, description: str | None, weights: Path) -> argparse.A
     parser.add_argument("--weights", type=Path, default=weights, help="file to write, its record beside it as .json")
     parser.add_argument("--force", action="store_true", help="replace weights even if they are better")
     return parser
+
+
+def find_checkpoint(options: argparse.Namespace, generator: torch.Generator) -> Checkpoint:
+    """Return the checkpoint of a run with these options, beside the weights that it writes."""
+    named = {name: str(value) for name, value in vars(options).items() if name != "force"}
+    return Checkpoint(options.weights.with_suffix(".checkpoint"), named, generator)
 
 
 def positive(text: str) -> int:
@@ -58,6 +65,7 @@ def write(
     print(json.dumps(record, indent=2))
     kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
     refused = record[measure] < kept
+    weights.with_suffix(".checkpoint").unlink(missing_ok=True)
     target = weights.with_suffix(".worse.onnx") if refused else weights
     export(net, last, inputs, target)
     record["sha256"] = compute_hash(target)

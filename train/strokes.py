@@ -1,4 +1,4 @@
-"""Handwriting samples as lines: MNIST's digits along their skeletons, and pen strokes from several countries.
+"""Handwriting samples as lines: MNIST's and Semeion's digits along their skeletons, and pen strokes.
 
 Lines are (n, 2, 2) float32: n straight pieces, each from one point (x, y) to another. A digit's longer side is 1 and
 the middle of its box is (0, 0); x grows to the right, y downwards.
@@ -6,7 +6,6 @@ the middle of its box is (0, 0); x grows to the right, y downwards.
 
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from train.mnist import read_mnist, split
+from train.mnist import read_mnist
 
 PEN_STROKES = Path(__file__).parent.parent / "data" / "pen_strokes" / "pen_strokes.json.gz"
+SEMEION = Path(__file__).parent.parent / "data" / "semeion" / "semeion.npz"
+# Semeion's digits in a row that share no writer with the others.
+SEMEION_BLOCK = 200
+# They were stretched to a square: each is made this wide again, as a share of its height.
+SEMEION_WIDTHS = np.linspace(0.45, 0.9, 10, dtype=np.float32)
 # Digits are enlarged first, because skeletons at MNIST's size are uneven.
 ENLARGED = 3
 
@@ -33,22 +37,6 @@ class Sample(NamedTuple):
     writer: str = ""
 
 
-def read_samples(pen_strokes: bool = True, limit: int | None = None) -> list[Sample]:
-    """Return the samples to learn from: half MNIST's, half pen strokes; without pen_strokes, all MNIST's.
-
-    limit is how many of either at most: in a short run more would not be seen.
-    """
-    strokes, _ = split_writers(read_pen_strokes())
-    own = read_mnist_samples(split()[0][: len(strokes) if pen_strokes else 2 * len(strokes)][:limit])
-    return (balance(strokes)[:limit] if pen_strokes else []) + own
-
-
-def read_held_out_samples() -> list[Sample]:
-    """Return the pen strokes of the held-out writers, and as many of MNIST's validation digits."""
-    _, strokes = split_writers(read_pen_strokes())
-    return balance(strokes) + read_mnist_samples(split()[1][: len(strokes)])
-
-
 def read_mnist_samples(indices: Tensor) -> list[Sample]:
     """Return the MNIST training digits of some indices (n,) as lines."""
     pixels, digits = read_mnist(train=True)
@@ -61,6 +49,20 @@ def read_pen_strokes() -> list[Sample]:
         return [Sample(each["digit"], join(each["strokes"]), each["writer"]) for each in json.load(file)]
 
 
+def read_semeion() -> list[Sample]:
+    """Return Semeion's digits as lines, each in several widths; a block of ten writers counts as one."""
+    with np.load(SEMEION) as data:
+        pixels, digits = data["x"], data["y"].astype(np.int64)
+    samples = []
+    for first in range(0, len(pixels), SEMEION_BLOCK):
+        block = slice(first, first + SEMEION_BLOCK)
+        for digit, lines, _ in trace(np.pad(pixels[block], ((0, 0), (2, 2), (2, 2))), digits[block]):
+            for width in SEMEION_WIDTHS:
+                narrowed = normalise(lines * np.array([width, 1], np.float32))
+                samples.append(Sample(digit, narrowed, f"semeion/{first // SEMEION_BLOCK}"))
+    return samples
+
+
 def join(strokes: list[list[list[int]]]) -> Lines:
     """Return strokes, each a list of points, as lines; a stroke of one point becomes a dot."""
     pieces = []
@@ -71,7 +73,7 @@ def join(strokes: list[list[list[int]]]) -> Lines:
 
 
 def trace(pixels: NDArray[np.uint8], digits: NDArray[np.int64]) -> list[Sample]:
-    """Return (n, 28, 28) MNIST digits as lines along their skeletons."""
+    """Return (n, h, w) digits, bright on dark, as lines along their skeletons."""
     # Takes as long to import as half of torch.
     from skimage.morphology import skeletonize
 
@@ -115,20 +117,3 @@ def normalise(lines: Lines) -> Lines:
     points = lines.reshape(-1, 2)
     low, high = points.min(0), points.max(0)
     return ((lines - (low + high) / 2) / max(1e-3, float((high - low).max()))).astype(np.float32)
-
-
-def split_writers(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of nine writers in ten to learn from, and those of the others, which are held out."""
-    held_out = set(sorted({sample.writer for sample in samples})[::10])
-    parts: tuple[list[Sample], list[Sample]] = [], []
-    for sample in samples:
-        parts[sample.writer in held_out].append(sample)
-    return parts
-
-
-def balance(samples: list[Sample]) -> list[Sample]:
-    """Return as many samples, drawn so that a writer of a hundred times as many counts ten times as much."""
-    written = Counter(sample.writer for sample in samples)
-    weights = np.array([written[sample.writer] ** -0.5 for sample in samples])
-    chosen = np.random.default_rng(0).choice(len(samples), len(samples), p=weights / weights.sum())
-    return [samples[number] for number in chosen]

@@ -4,24 +4,26 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from model.digit_net import DigitNet
-from model.record import WEIGHTS
+from model.record import WEIGHTS, compute_hash
+from train.allographs import ONE_OR_SEVEN
 from train.augment import MILD_SHARE, augment, bend, corrupt
 from train.detected import detect_in_thumbnails, detect_on_sheets
+from train.export import load
 from train.fit import Recipe, fit
-from train.mnist import read_mnist, split
+from train.mnist import FIXED_SEED, read_mnist, split
 from train.outliers import make_outliers
-from train.record import make_parser, may_write, positive, write
-from train.sheets.layout import NOT_ONE_DIGIT
-from train.strokes import read_samples
+from train.record import find_checkpoint, make_parser, may_write, positive, write
+from train.samples import read_held_out_samples, read_samples
 from train.training_net import NormalisedNet, fold
 
-EPOCHS = 150
+EPOCHS = 45
 QUICK_EPOCHS = 7
 BATCH = 256
 # Batches that a GPU makes at once: each takes it hundreds of steps too small to keep it busy.
@@ -29,13 +31,21 @@ GPU_BATCHES = 32
 # Processes that make sheets beside the one that reads them.
 WORKERS = 1
 RECIPE = Recipe(peak_learning_rate=3e-3, weight_decay=0.05, rise_share=0.3, ema_share=0.4)
+# Weights that have learned already go on at less.
+CONTINUED = Recipe(peak_learning_rate=4e-4, weight_decay=0.05, rise_share=0.1, ema_share=0.4)
 OUTLIER_SHARE = 0.15
 # In this share of the epochs, the last ones, more of each batch is varied mildly only.
 LAST_EPOCHS, LAST_MILD_SHARE = 0.2, 0.8
 # The command line and the records call sheets pages, and pen strokes pens.
-INGREDIENTS = ("pages", "pens", "thumbnails", "styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
+HANDWRITING = ("pens", "semeion", "allographs")
+INGREDIENTS = (
+    *("pages", "thumbnails", *HANDWRITING, "styles", "geometry", "elastic", "strokes", "corruptions", "outliers"),
+)
 # Beside MNIST: digits found on sheets, and in thumbnails.
-SHEETS, THUMBNAILS = 16_000, 6_000
+SHEETS, THUMBNAILS = 20_000, 16_000
+# The probability of each digit 0..9 for the labels 0 to 9, ONE_OR_SEVEN and, last, NOT_ONE_DIGIT.
+TARGETS = torch.cat([torch.eye(10), torch.full((2, 10), 0.1)])
+TARGETS[ONE_OR_SEVEN] = torch.tensor([0, 0.65, 0, 0, 0, 0, 0, 0.35, 0, 0])
 # Pictures of MNIST that the net is quantised with.
 SEEN = 600
 MEASURE = "validation_accuracy"
@@ -47,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
-    net = train(options.epochs, options.seed, frozenset(options.without), options.limit)
+    net = train(options)
     seconds = time.monotonic() - started
     pixels, digits = read_mnist(train=True)
     held_out = split()[1][: options.limit]
@@ -56,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "epochs": options.epochs,
         "limit": options.limit,
         "without": sorted(options.without),
+        "start": compute_hash(options.start) if options.start else None,
         MEASURE: round(accuracy(net, pixels[held_out], digits[held_out]), 4),
         "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_mnist(train=False))), 4),
         "duration_s": round(seconds, 1),
@@ -74,7 +85,10 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--without", action="append", default=[], choices=INGREDIENTS, help="leave out an ingredient; may be repeated"
     )
+    parser.add_argument("--start", metavar="FILE", type=Path, help="weights to go on from, exported by this command")
     options = parser.parse_args(arguments)
+    if options.start and not options.start.is_file():
+        parser.error(f"{options.start} is no file")
     if options.limit is not None and options.limit < BATCH:
         parser.error(f"--limit needs at least {BATCH} pictures, one batch")
     if options.quick:
@@ -82,11 +96,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: int | None = None) -> DigitNet:
-    """Return a calibrated net whose weights are the moving average over the last steps of training.
-
-    without names ingredients to leave out, to see what each contributes; limit is how many pictures to learn from.
-    """
+def train(options: argparse.Namespace) -> DigitNet:
+    """Return a calibrated net whose weights are the moving average over the last steps of training."""
+    epochs, seed, without, limit = options.epochs, options.seed, frozenset(options.without), options.limit
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(seed)
@@ -94,27 +106,32 @@ def train(epochs: int, seed: int, without: frozenset[str] = frozenset(), limit: 
     held_out = split()[1][:limit]
     pixels, digits = (tensor.to(device) for tensor in gather(everything, labels, without, limit, seed))
     held_pixels, held_digits = everything[held_out].to(device), labels[held_out].to(device)
-    net = NormalisedNet().to(device).to(memory_format=torch.channels_last)
+    net = load(DigitNet(), options.start) if options.start else NormalisedNet()
+    net.train().to(device).to(memory_format=torch.channels_last)
     batches = len(pixels) // BATCH
 
     def report(step: int, loss: float, average: nn.Module) -> str:
         share = accuracy(fold(average, DigitNet().to(device)), held_pixels, held_digits.cpu())
         return f"epoch {step // batches}/{epochs}: loss {loss:.3f}, validation accuracy {share:.2%}"
 
-    made = make_epochs(pixels, digits, epochs, generator, without)
-    average = fit(net, made, epochs * batches, cross_entropy, RECIPE, batches, report)
+    def make(done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return make_epochs(pixels, digits, range(done // batches + 1, epochs + 1), epochs, generator, without)
+
+    recipe = CONTINUED if options.start else RECIPE
+    checkpoint = find_checkpoint(options, generator)
+    average = fit(net, make, epochs * batches, cross_entropy, recipe, batches, report, checkpoint)
     trained = fold(average, DigitNet().to(device))
-    calibrate(trained, augment(held_pixels, held_digits, generator, without, mild_share=1.0), held_digits)
+    calibrate(trained, *gather_held_out(augment(held_pixels, held_digits, generator, without, 1.0), held_digits))
     return trained
 
 
 def gather(
     everything: Tensor, labels: Tensor, without: frozenset[str], limit: int | None, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the pictures to learn from, (n, 1, 28, 28) uint8, and their digits (n,), NOT_ONE_DIGIT for some."""
+    """Return the pictures to learn from, (n, 1, 28, 28) uint8, and their labels (n,), as of TARGETS."""
     learned_from = split()[0][:limit]
     parts = [(everything[learned_from], labels[learned_from])]
-    samples = read_samples("pens" not in without, limit) if {"pages", "thumbnails"} - without else []
+    samples = read_samples(without, limit) if {"pages", "thumbnails"} - without else []
     if "pages" not in without:
         parts.append(detect_on_sheets(samples, min(SHEETS, limit or SHEETS), seed, workers=WORKERS))
     if "thumbnails" not in without:
@@ -122,13 +139,28 @@ def gather(
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
+def gather_held_out(ink: Tensor, digits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pictures to calibrate with, (n, 1, 28, 28) 0..255, and their digits (n,), none of them learned from.
+
+    That are MNIST's, given as (m, 1, 28, 28) varied ink and (m,) digits, and as many of held-out writers.
+    """
+    samples, count = read_held_out_samples(), len(ink) // 2
+    parts = [
+        detect_in_thumbnails(samples, count, FIXED_SEED),
+        detect_on_sheets(samples, count, FIXED_SEED, workers=WORKERS),
+    ]
+    written = torch.cat([labels for _, labels in parts])
+    others = torch.cat([pixels for pixels, _ in parts])[written >= 0].to(ink)
+    return torch.cat([ink, others]), torch.cat([digits, written[written >= 0].to(digits)])
+
+
 def make_epochs(
-    pixels: Tensor, digits: Tensor, epochs: int, generator: torch.Generator, without: frozenset[str]
+    pixels: Tensor, digits: Tensor, chosen: range, epochs: int, generator: torch.Generator, without: frozenset[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of all epochs, as make_batch does, each epoch in its own order."""
+    """Yield the batches of the chosen ones of all epochs, as make_batch does, each epoch in another order."""
     at_once = BATCH * (GPU_BATCHES if pixels.is_cuda else 1)
     used = len(pixels) // BATCH * BATCH
-    for epoch in range(1, epochs + 1):
+    for epoch in chosen:
         mild_share = MILD_SHARE if epoch <= (1 - LAST_EPOCHS) * epochs else LAST_MILD_SHARE
         order = torch.randperm(len(pixels), generator=generator, device=pixels.device)
         for indices in order[:used].split(at_once):
@@ -152,8 +184,7 @@ def make_batch(
     The first ones become outliers, whose target is 0.1 for every digit: outlier exposure (Hendrycks et al. 2019).
     """
     count = 0 if "outliers" in without else int(OUTLIER_SHARE * len(pixels))
-    targets = one_hot(digits.clamp(min=0), 10).float()
-    targets[digits == NOT_ONE_DIGIT] = 0.1
+    targets = TARGETS.to(digits.device)[digits]
     ink = augment(pixels[count:], digits[count:], generator, without, mild_share)
     if count:
         targets[:count] = 0.1
@@ -188,4 +219,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("Stopped; nothing was written.")
+        sys.exit("Stopped. The same command goes on after the last epoch.")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from model.ink_input import MASK_PX, make_planes, mask_shape
 from model.ink_net import InkNet
 from model.record import INK_WEIGHTS
 from train.fit import Recipe, fit
 from train.mnist import FIXED_SEED
-from train.record import make_parser, may_write, positive, write
+from train.record import find_checkpoint, make_parser, may_write, positive, write
+from train.samples import read_held_out_samples, read_samples
 from train.sheets.sheet import RandomSheets, Sheet
-from train.strokes import Sample, read_held_out_samples, read_samples
+from train.strokes import Sample
 from train.training_net import fold, normalise
 
 PICTURES = 300_000
@@ -36,6 +37,8 @@ VALIDATION_PICTURES = 2_000
 # Sheets that the net is quantised with.
 SEEN = 100
 MEASURE = "validation_dice"
+# Handwriting that only DigitNet learns from.
+WITHOUT = frozenset({"semeion", "allographs"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not may_write(options.weights, MEASURE, options.force):
         return 1
     started = time.monotonic()
-    samples = read_samples(limit=options.pictures)
-    net = train(samples, options.pictures, options.seed)
+    samples = read_samples(WITHOUT, options.pictures)
+    net = train(samples, options)
     seconds = time.monotonic() - started
     record = {
         "seed": options.seed,
@@ -71,22 +74,24 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def train(samples: list[Sample], pictures: int, seed: int) -> InkNet:
+def train(samples: list[Sample], options: argparse.Namespace) -> InkNet:
     """Return a net whose weights are the moving average over the last steps of training."""
-    torch.manual_seed(seed)
+    torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = normalise(InkNet()).to(device).to(memory_format=torch.channels_last)
-    steps = pictures // BATCH
-    sheets = RandomSheets(samples, steps * BATCH, seed)
-    loader = DataLoader(sheets, BATCH, num_workers=WORKERS, prefetch_factor=4, collate_fn=stack)
-    batches = (
-        (planes.to(device).float().to(memory_format=torch.channels_last), target.to(device).float())
-        for planes, target in loader
-    )
-    average = fit(
-        net, batches, steps, ink_loss, RECIPE, steps // 10, lambda step, loss, _: f"{step} of {steps}: loss {loss:.4f}"
-    )
-    return fold(average, InkNet())
+    steps = options.pictures // BATCH
+    sheets = RandomSheets(samples, steps * BATCH, options.seed)
+
+    def make(done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        rest = Subset(sheets, range(done * BATCH, len(sheets)))
+        for planes, target in DataLoader(rest, BATCH, num_workers=WORKERS, prefetch_factor=4, collate_fn=stack):
+            yield planes.to(device).float().to(memory_format=torch.channels_last), target.to(device).float()
+
+    def report(step: int, loss: float, _: nn.Module) -> str:
+        return f"{step} of {steps}: loss {loss:.4f}"
+
+    checkpoint = find_checkpoint(options, torch.default_generator)
+    return fold(fit(net, make, steps, ink_loss, RECIPE, steps // 10, report, checkpoint), InkNet())
 
 
 def stack(sheets: Sequence[Sheet]) -> tuple[Tensor, Tensor]:
@@ -128,4 +133,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("Stopped; nothing was written.")
+        sys.exit("Stopped. The same command goes on after the last report.")

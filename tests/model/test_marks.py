@@ -13,11 +13,12 @@ from model.decode import decode
 from model.engine import Engine
 from model.ink import find_ink
 from model.recognise import Reading, recognise
+from operate.config import read_model_config
 from train.sheets.ink import draw_lines
 from train.strokes import Lines, Sample
 
 Grey = NDArray[np.uint8]
-CERTAIN_FROM = 0.8
+CERTAIN_FROM = read_model_config()["handler"]["certain_from"]
 
 
 def read(engine: Engine, pages: Sequence[Grey]) -> list[tuple[int, float]]:

@@ -1,10 +1,10 @@
-"""Digits become lines along which they can be redrawn, and held-out writers stay apart."""
+"""Digits become lines along which they can be redrawn."""
 
 import cv2
 import numpy as np
 import pytest
 
-from train.strokes import Lines, Sample, balance, join, read_pen_strokes, split_writers, trace
+from train.strokes import Lines, Sample, join, read_pen_strokes, read_semeion, trace
 
 
 def shape_of(lines: Lines) -> tuple[float, float, float, float]:
@@ -53,16 +53,10 @@ def test_the_pen_strokes_are_those_that_their_readme_describes() -> None:
         assert max(right - left, bottom - top) == pytest.approx(1, abs=1e-4)
 
 
-def test_held_out_writers_write_nothing_to_learn_from() -> None:
-    learned_from, held_out = split_writers(read_pen_strokes())
-    assert len(learned_from) + len(held_out) == 13_648
-    assert 0.05 < len(held_out) / 13_648 < 0.2
-    assert not {sample.writer for sample in learned_from} & {sample.writer for sample in held_out}
-
-
-def test_a_writer_of_a_hundred_times_as_many_samples_counts_ten_times_as_much() -> None:
-    lines = np.zeros((1, 2, 2), np.float32)
-    samples = [Sample(1, lines, "rare")] * 20 + [Sample(1, lines, "common")] * 2_000
-    drawn = [sample.writer for sample in balance(samples)]
-    assert len(drawn) == len(samples)
-    assert drawn.count("common") / drawn.count("rare") == pytest.approx(10, rel=0.3)
+def test_semeions_digits_are_narrowed_along_their_skeletons() -> None:
+    samples = read_semeion()
+    assert len(samples) == 8_000
+    assert {sample.writer for sample in samples} == {f"semeion/{block}" for block in range(4)}
+    shapes = np.array([shape_of(sample.lines) for sample in samples if sample.digit == 0])
+    widths = (shapes[:, 2] - shapes[:, 0]).reshape(-1, 10).mean(0)
+    assert widths[[0, -1]] == pytest.approx([0.45, 0.9], abs=0.05)
