@@ -129,7 +129,7 @@ def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
     markdown = (tmp_path / "report" / "report.md").read_text()
     assert re.search(r"^\| MNIST test \| 12 \| 100.00 ", markdown, re.MULTILINE)
     figures = re.findall(r"^!\[.+\]\((.+)\)$", markdown, re.MULTILINE)
-    names = "calibration confidence corruptions mistakes-1 mistakes-2"
+    names = "calibration confidence allographs corruptions mistakes-1 mistakes-2"
     assert [Path(figure).stem for figure in figures] == names.split()
     for figure in figures:
         content = (tmp_path / "report" / figure).read_bytes()
