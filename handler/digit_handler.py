@@ -1,15 +1,18 @@
 """The handler that TorchServe calls: a batch of requests in, one JSON answer for each out."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 from typing import TypeGuard
 
 from ts.context import Context
 
 from handler.explanation import explain
+from handler.keep import Keeper
 from handler.limit import begin_step, limit_steps
 from handler.metrics import Tally
 from handler.requests import Answer, Request, Row, name_request, parse_request, wants_explanation, write_response
@@ -41,6 +44,9 @@ class DigitHandler:
         # It may be registered under another name than the archive's.
         self.model, self.version = context.model_name, context.manifest["model"]["modelVersion"]
         self.tally = Tally(context.metrics, self.model, self.version)
+        # From scripts/serve --keep.
+        folder = os.environ.get("KEEP_FOLDER")
+        self.keeper = Keeper(Path(folder), self.tally) if folder else None
 
     def handle(self, data: list[Row], context: Context) -> list[bytes]:
         """Answer n requests with n JSON texts, setting status and content type of each in the context."""
@@ -88,12 +94,15 @@ class DigitHandler:
     def postprocess(self, data: list[Request], readings: list[Reading | BadImage], times: str) -> list[bytes]:
         """Turn n requests, and the readings of all their pictures in order, into n JSON texts; times are logged."""
         rest = iter(readings)
-        texts = []
+        texts, answered = [], []
         for index, request in enumerate(data):
             is_explained = wants_explanation(self.context.get_all_request_header(index))
             own = islice(rest, len(request.pictures))
             answers = [self.answer(reading, is_explained, request.wants_mask) for reading in own]
             self.tally.add(answers)
+            if request.truths:
+                self.tally.add_truths(answers, request.truths)
+            answered.append(answers)
             self.report(index, answers, times)
             answer = answers[0] if not request.protocol else None
             if isinstance(answer, BadImage):
@@ -103,6 +112,11 @@ class DigitHandler:
             for name, value in headers.items():
                 self.context.set_response_header(index, name, value)
             texts.append(text)
+        if self.keeper:
+            # Now that all answers are made.
+            for index, (request, answers) in enumerate(zip(data, answered, strict=True)):
+                if self.context.get_all_request_header(index).get("keep") != "false":
+                    self.keeper.add(request, answers)
         return texts
 
     def report(self, index: int, answers: list[Answer | BadImage], times: str) -> None:

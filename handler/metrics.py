@@ -1,4 +1,4 @@
-"""Counts a worker's answers by digit and confidence, those to expect right, and refused pictures, for /metrics."""
+"""Counts a worker's answers by digit, confidence and truth, those to expect right, and refused pictures."""
 
 import atexit
 import logging
@@ -45,6 +45,21 @@ class Tally:
                     # Confidences are calibrated: their sum estimates how many answers are right.
                     self.counts["digit_expected_right_total", *kind] += confidence
                     self.counts["digit_confidence_total", BANDS[bisect_right(BORDERS, confidence)]] += 1
+
+    def add_truths(self, answers: list[Answer | BadImage], truths: list[str]) -> None:
+        """Count the answers of a batch that have a truth, "" being none."""
+        for answer, truth in zip(answers, truths, strict=True):
+            if truth and not isinstance(answer, BadImage):
+                is_right = truth == str(answer["digit"])
+                # Both series begin at once, so that their ratio is there.
+                self.count("digit_corrected_total", truth, "true", by=is_right)
+                self.count("digit_corrected_total", truth, "false", by=not is_right)
+                self.count("digit_corrected_expected_total", truth, by=answer["confidence"])
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter with labels, which model and version follow."""
+        with self.lock:
+            self.counts[name, *labels] += by
 
     def print_for_ever(self) -> None:
         """Print what was counted, each second."""

@@ -1,6 +1,7 @@
 """Parses requests and writes answers: one picture file, or several in KServe's v1 protocol or its v2 protocol."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from model.geometry import SIDE_PX, Ink, Pixels, make_ink
 
 BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
+# What a picture may show by the word of its sender: a digit, or none.
+TRUTHS = (*map(str, range(10)), "none")
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
 # Characters of a request's id, which is returned.
@@ -37,6 +40,8 @@ class Request:
     outputs: dict[str, bool] = field(default_factory=dict)
     # Whether explanations are to have the ink as a PNG.
     wants_mask: bool = False
+    # For each picture one of TRUTHS, or "" if its sender does not say; [] if there are none.
+    truths: list[str] = field(default_factory=list)
 
 
 def parse_request(row: Row, headers: dict[str, Any]) -> Request:
@@ -46,7 +51,8 @@ def parse_request(row: Row, headers: dict[str, Any]) -> Request:
         upload = row["body"].removeprefix(BYTE_ORDER_MARK)
         if upload.lstrip()[:1] in (b"{", b"[", b'"'):
             return parse_json(upload, headers)
-        return Request([decode(upload)], wants_mask=headers.get("mask") == "true")
+        truths = parse_truths([None], headers)
+        return Request([decode(upload)], wants_mask=headers.get("mask") == "true", truths=truths)
     except BadImage as error:
         return Request([error.without_traceback()])
     except MemoryError:
@@ -79,23 +85,55 @@ def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:
         raise BadImage("The request is not valid JSON.") from cause
     if isinstance(message, dict) and isinstance(message.get("instances"), list):
         check_count(len(message["instances"]), wants_explanation(headers))
-        return Request(decode_all(map(parse_picture, message["instances"])), "v1")
+        truths = parse_truths(map(find_truth, message["instances"]), headers)
+        return Request(decode_all(map(parse_picture, message["instances"])), "v1", truths=truths)
     if isinstance(message, dict) and isinstance(message.get("inputs"), list):
         if wants_explanation(headers):
             raise BadImage('Tensors are not explained: send "instances" to /v1/models/MODEL:explain.')
-        return parse_inference(message, upload[end:])
-    return Request(decode_all([parse_picture(message)]))
+        return parse_inference(message, upload[end:], headers)
+    truths = parse_truths([find_truth(message)], headers)
+    return Request(decode_all([parse_picture(message)]), truths=truths)
 
 
-def parse_inference(message: Json, binary: bytes) -> Request:
+def parse_inference(message: Json, binary: bytes, headers: dict[str, Any]) -> Request:
     """Return the pictures of a request in KServe's v2 protocol, and what is wanted of them. Raises BadImage."""
     outputs = select_outputs(message)
     name = str(message.get("id") or "")
     if len(name) > MAX_ID:
         raise BadImage(f"The id has {len(name)} characters: send at most {MAX_ID}.")
     given = parse_input(message, binary)
+    sent = find_truth(message.get("parameters"))
+    if not isinstance(sent, list):
+        sent = [sent] * len(given)
+    elif len(sent) != len(given):
+        raise BadImage(f"The request has {len(sent)} truths for {len(given)} pictures: send one for each, or a single.")
+    truths = parse_truths(sent, headers)
     pictures = decode_all(map(parse_picture if isinstance(given, list) else check_ink, given))
-    return Request(pictures, "v2", name, outputs)
+    return Request(pictures, "v2", name, outputs, truths=truths)
+
+
+def find_truth(part: Any) -> Any:  # noqa: ANN401
+    """Return what a part of the JSON has as its truth, or None."""
+    return part.get("truth") if isinstance(part, dict) else None
+
+
+def parse_truths(sent: Iterable[Any], headers: dict[str, Any]) -> list[str]:
+    """Return the truth about each picture as Request has it; the header's is that of pictures with none (None).
+
+    Raises BadImage for any other than TRUTHS, and for more than the gateway lets pass.
+    """
+    default = headers.get("truth")
+    truths = [default if each is None else each for each in sent]
+    count = len(truths) - truths.count(None)
+    if not count:
+        return []
+    # From the gateway, which limits the rate of requests with a truth that it sees.
+    most = str(headers.get("max-truths"))
+    if most.isdecimal() and count > int(most):
+        raise BadImage("Through the gateway send one picture with its truth in the URL (?truth=7) or the header Truth.")
+    if not all(each is None or (type(each) in (int, str) and str(each) in TRUTHS) for each in truths):
+        raise BadImage('The truth must be a digit from 0 to 9, or "none" for a picture that is not a digit.')
+    return ["" if each is None else str(each) for each in truths]
 
 
 def check_ink(pixels: Pixels) -> Ink | BadImage:

@@ -122,6 +122,11 @@ def log_folder() -> Path:
     return Path(os.environ.get("LOG_LOCATION") or ROOT / "logs").absolute()
 
 
+def keep_folder() -> Path | None:
+    """Return where the service keeps pictures: KEEP_FOLDER, or None if it keeps none."""
+    return Path(os.environ["KEEP_FOLDER"]).absolute() if os.environ.get("KEEP_FOLDER") else None
+
+
 def log_format() -> str:
     """Return the format of TorchServe's logs: LOG_FORMAT, or text. Raises OperatorError if it is neither."""
     chosen = os.environ.get("LOG_FORMAT") or "text"

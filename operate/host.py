@@ -1,7 +1,7 @@
 """Run the service behind its gateway on one port, $PORT, as a container that has only that one.
 
-It writes to the temporary folder only. GATEWAY_TRUSTED_PROXIES lists the proxies in front of it, as addresses or
-networks with spaces between them: only their X-Forwarded-For is believed.
+It writes to the temporary folder, and to KEEP_FOLDER if that is set. GATEWAY_TRUSTED_PROXIES lists the proxies in front
+of it, as addresses or networks with spaces between them: only their X-Forwarded-For is believed.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from operate.config import ADDRESSES, ROOT, Config, OperatorError, read_config
+from operate.config import ADDRESSES, ROOT, Config, OperatorError, keep_folder, read_config
 from operate.gateway import Gateway
 from operate.serve import provide_archive, run_until_stopped
 from operate.torchserve import TorchServe
@@ -33,6 +33,7 @@ def make_gateway(config: Config, port: int, trusted: str, folder: Path) -> Gatew
         "GATEWAY_TIMEOUT": "30s",
         "GATEWAY_MODEL": config.model,
         "GATEWAY_MAX_REQUEST_BYTES": str(config.max_request_bytes),
+        "GATEWAY_KEEPS": "true" if keep_folder() else "false",
         # Not asked: the service has no name.
         "GATEWAY_RESOLVER": "127.0.0.1",
         "GATEWAY_FILES": str(ROOT),

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from operate.config import ROOT, Config
+from operate.config import ROOT, Config, keep_folder
 from operate.examples import list_examples
 
 
@@ -60,6 +60,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
                 "inference": self.config.inference,
                 "model": self.config.model,
                 "max_request_bytes": self.config.max_request_bytes,
+                "keeps": keep_folder() is not None,
             }
             content = json.dumps(settings).encode()
             self.send_response(http.HTTPStatus.OK)

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from operate.archive import ArchiveError, build, read_checkout_version, read_version
 from operate.client import Client
-from operate.config import ADDRESSES, CONFIG, Config, OperatorError, read_config
+from operate.config import ADDRESSES, CONFIG, Config, OperatorError, keep_folder, read_config
 from operate.examples import list_examples
 from operate.output import relay_output
 from operate.page import serve_page
@@ -44,7 +44,15 @@ def main() -> int:
         metavar="SECONDS",
         help="when stopped, report not ready for this long before the port closes, 0 to 600 (%(default)s)",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="keep pictures that are doubted or corrected in this folder (the variable KEEP_FOLDER, or else none)",
+    )
     options = parser.parse_args()
+    if options.keep:
+        os.environ["KEEP_FOLDER"] = str(options.keep.absolute())
     config, ready_file = options.config.absolute(), options.ready_file and options.ready_file.absolute()
     return run_until_stopped(lambda: serve(read_config(config), ready_file, options.shutdown_delay))
 
@@ -105,6 +113,8 @@ def serve(config: Config, ready_file: Path | None, shutdown_delay_s: int) -> NoR
         print(f"Inference   {client.inference}{client.predictions}")
         print(f"Management  {config.management}/models/{config.model}")
         print(f"Metrics     {config.metrics}/metrics")
+        if keep := keep_folder():
+            print(f"Kept        pictures that are doubted or corrected, in {keep}")
         token = make_curl_option() if config.needs_tokens else ""
         picture, url = os.path.relpath(list_examples()[7]), client.inference + client.predictions
         print(f"Try it:     curl {token}-T {shlex.quote(picture)} {shlex.quote(url)}")

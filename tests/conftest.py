@@ -98,6 +98,15 @@ def service(start_service: Callable[[], Service]) -> Iterator[Service]:
     stop(running)
 
 
+@pytest.fixture(scope="session")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that keeps pictures, in the folder "kept" beside its configuration."""
+    folder = tmp_path_factory.mktemp("keeping")
+    running = start(folder, None, "--keep", str(folder / "kept"))
+    yield running
+    stop(running)
+
+
 @pytest.fixture(scope="module")
 def own(start_service: Callable[[], Service]) -> Iterator[Service]:
     """A service that the tests of one module may change."""

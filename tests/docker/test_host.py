@@ -20,8 +20,9 @@ import pytest
 import requests
 from PIL import Image
 
-from operate.config import ROOT
+from operate.config import ROOT, read_config
 from operate.gateway import find_nginx
+from operate.host import make_gateway
 from tests.docker.ask import PREDICTIONS, ask
 from tests.harness.gateway import NOBODY
 from tests.harness.load import load
@@ -218,6 +219,7 @@ def test_when_one_process_ends_all_end_with_an_error(name: str) -> None:
         ("PORT", "80;", "not '80;'."),
         ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8;", "GATEWAY_TRUSTED_PROXIES must be networks such as 10.0.0.0/8:"),
         ("GATEWAY_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
+        ("KEEP_FOLDER", "/dev/null", "/dev/null cannot be written (File exists): keep pictures in another folder, or"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(name: str, value: str, part: str, tmp_path: Path) -> None:
@@ -226,6 +228,14 @@ def test_a_wrong_setting_is_one_sentence(name: str, value: str, part: str, tmp_p
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert part in refused.stderr
+
+
+@pytest.mark.parametrize(("folder", "keeps"), [("/keep", "true"), ("", "false")])
+def test_its_page_says_whether_pictures_are_kept(
+    folder: str, keeps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEP_FOLDER", folder)
+    assert make_gateway(read_config(), 8080, "", tmp_path).settings["GATEWAY_KEEPS"] == keeps
 
 
 @dataclass

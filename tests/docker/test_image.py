@@ -80,6 +80,18 @@ def test_only_gateway_and_dashboard_are_published_and_on_loopback() -> None:
         assert bool(leading_out & set(container["networks"])) == (name in ports)
 
 
+def test_pictures_are_kept_in_a_volume_and_only_if_that_is_asked_for() -> None:
+    keeping = yaml.safe_load((DOCKER / "keep.yaml").read_text())
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    ((name, folder),) = (volume.split(":") for volume in keeping["services"]["service"]["volumes"])
+    assert name in keeping["volumes"]
+    assert keeping["services"]["service"]["environment"] == {"KEEP_FOLDER": folder}
+    assert f"install --directory --owner digits --group digits --mode 700 {folder}\n" in dockerfile
+    assert keeping["services"]["gateway"]["environment"] == {"GATEWAY_KEEPS": "true"}
+    assert "GATEWAY_KEEPS=false" in dockerfile
+    assert not [file for file in DOCKER.rglob("*.yaml") if "KEEP" in file.read_text() and file.name != "keep.yaml"]
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_mounted_file_exists(name: str) -> None:
     for volume in CONTAINERS[name].get("volumes", []):

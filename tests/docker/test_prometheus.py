@@ -40,6 +40,10 @@ EMPTY = {
     "Refused over 30 minutes: {{reason}}, the day before": "it runs for less than 30 minutes",
     "Expected accuracy: a day, the week before": "it runs for less than a week",
     "digits:shift:ratio30m": "it runs for less than 30 minutes",
+    "Kept: {{folder}}": "it keeps none",
+    "Kept: dropped, {{reason}}": "it keeps none",
+    "digit_kept_total": "it keeps none",
+    "digit_not_kept_total": "it keeps none",
 }
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
 EXAMPLES = dict(re.findall(r"^\| `(\w+)` .* `([^`]+)` \|$", DOCUMENT, re.MULTILINE))

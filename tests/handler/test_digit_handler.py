@@ -88,6 +88,47 @@ def test_a_request_of_another_kind_is_refused(row: dict[str, Any], reason: str, 
     assert reason in answer["error"]
 
 
+@pytest.mark.parametrize("truth", ["", "10", "-1", "seven", "7 ", "None", 10, 1.0, True, [7], {}])
+def test_a_malformed_truth_is_refused_in_every_protocol(truth: Any, loaded: Service) -> None:
+    picture = base64_of(GOOD)
+    tensor = {"name": "pictures", "datatype": "BYTES", "shape": [2], "data": [picture["b64"]] * 2}
+    rows: list[dict[str, Any]] = [
+        picture | {"truth": truth},
+        {"instances": [picture, picture | {"truth": truth}]},
+        {"inputs": [tensor], "parameters": {"truth": [7, truth]}},
+    ]
+    asked: list[tuple[dict[str, Any], dict[str, str]]] = [({"body": row}, {}) for row in rows]
+    if isinstance(truth, str):
+        asked += [({"body": body}, {"truth": truth}) for body in (GOOD, *({**row, "truth": None} for row in rows))]
+    for row, headers in asked:
+        ((status, answer),) = ask(loaded, row, headers=headers)
+        assert status == 400
+        assert answer["error"].startswith('The truth must be a digit from 0 to 9, or "none"')
+
+
+@pytest.mark.parametrize(("truths", "status"), [([7], 400), ([7, 8, 9], 400), ([None, "none"], 200), ("3", 200)])
+def test_a_request_of_tensors_has_one_truth_for_each_picture_or_for_all(
+    truths: Any,
+    status: int,
+    loaded: Service,
+) -> None:
+    tensor = {"name": "pictures", "datatype": "BYTES", "shape": [2], "data": [base64_of(GOOD)["b64"]] * 2}
+    assert ask(loaded, {"body": {"inputs": [tensor], "parameters": {"truth": truths}}})[0][0] == status
+
+
+@pytest.mark.parametrize(
+    ("most", "truths", "status"),
+    [("0", [None, None], 200), ("0", [None, 3], 400), ("1", [None, 3], 200), ("1", [3, 3], 400), ("x", [3, 3], 200)],
+)
+def test_the_gateway_says_how_many_truths_a_request_may_have(
+    most: str, truths: list[int | None], status: int, loaded: Service
+) -> None:
+    instances = [base64_of(GOOD) | {"truth": truth} for truth in truths]
+    ((given, answer),) = ask(loaded, {"body": {"instances": instances}}, headers={"max-truths": most})
+    assert given == status
+    assert status == 200 or answer["error"].startswith("Through the gateway send one picture with its truth in the URL")
+
+
 def base64_of(upload: bytes) -> dict[str, str]:
     """Return a picture as KServe's v1 protocol has it."""
     return {"b64": base64.b64encode(upload).decode()}

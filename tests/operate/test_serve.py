@@ -287,6 +287,12 @@ def test_a_ready_file_that_cannot_be_written_is_one_sentence(ready: str, reason:
     assert refuse(write_config(tmp_path), "--ready-file", str(file)) == f"{file} cannot be written: {reason}.\n"
 
 
+def test_a_folder_for_pictures_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    sentence = f"{config} cannot be written (File exists): keep pictures in another folder, or none.\n"
+    assert refuse(config, "--keep", str(config)) == sentence
+
+
 def test_a_stale_ready_file_is_removed_at_the_start(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     ready.touch()

@@ -48,7 +48,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     os.close(left)
     with tempfile.TemporaryDirectory(prefix="t %20é") as temporary:
         environment = {"LOG_LOCATION": str(logs), "TMPDIR": temporary, "LC_ALL": "C", "http_proxy": "http://[::1]:9"}
-        environment["LOG_FORMAT"] = "json"
+        environment |= {"LOG_FORMAT": "json", "KEEP_FOLDER": str(folder / "kept %20é#")}
         ready = folder / "ready"
         process = subprocess.Popen(
             ["nohup", root / "scripts" / "serve", "--config", config, "--ready-file", ready],
@@ -86,6 +86,13 @@ def test_all_of_its_ports_answer_at_ipv6_addresses(odd: Service) -> None:
     for url in (f"{config.management}/models", f"{config.metrics}/metrics"):
         assert requests.get(url, timeout=30).ok
         assert requests.get(url, headers=origin, timeout=30).status_code == 403
+
+
+def test_it_keeps_pictures_where_its_environment_says(odd: Service) -> None:
+    assert requests.get(f"{odd.config.page}/config.json", timeout=30).json()["keeps"] is True
+    requests.post(odd.predictions, SEVEN, headers={"Truth": "7"}, timeout=30)
+    kept = odd.config.path.parent / "kept %20é#"
+    poll(lambda: [path.parent.name for path in kept.rglob("*.png")] == ["corrected"], 10)
 
 
 def test_its_logs_have_one_schema(odd: Service) -> None:

@@ -47,8 +47,10 @@ def write_blank(size: tuple[int, int]) -> bytes:
 def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> None:
     before = read_settled_series(service)
     blanks = [write_blank(size) for size in ((100, 100), (2, 2), (5001, 5000))]
-    for upload in [SEVEN] * 7 + [b"no picture"] * 4 + [*blanks, SEVEN[: len(SEVEN) // 2]]:
+    for upload in [SEVEN] * 4 + [b"no picture"] * 4 + [*blanks, SEVEN[: len(SEVEN) // 2]]:
         requests.post(service.predictions, data=upload, headers=PNG, timeout=30)
+    for truth in ("7", "1", "none"):
+        requests.post(service.predictions, data=SEVEN, headers=PNG | {"Truth": truth}, timeout=30)
     explanations = service.predictions.replace("predictions", "explanations")
     confidence = requests.post(explanations, data=SEVEN, headers=PNG, timeout=30).json()["confidence"]
     instances = [{"b64": base64.b64encode(SEVEN).decode()}] * 2
@@ -78,6 +80,15 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         f"digit_answers_total{{{seven}}}": 10,
         f"digit_expected_right_total{{{seven}}}": 10 * confidence,
         f'digit_confidence_total{{band="0.99-1.0",model="mnist",version="{CURRENT}"}}': 10,
+        **{
+            f'digit_corrected_{name},model="mnist",version="{CURRENT}"}}': count
+            for truth in ("7", "1", "none")
+            for name, count in (
+                (f'total{{truth="{truth}",right="true"', int(truth == "7")),
+                (f'total{{truth="{truth}",right="false"', int(truth != "7")),
+                (f'expected_total{{truth="{truth}"', confidence),
+            )
+        },
         f'digit_refused_total{{reason="not_a_picture",model="mnist",version="{CURRENT}"}}': 4,
         f'digit_refused_total{{reason="blank",model="mnist",version="{CURRENT}"}}': 1,
         f'digit_refused_total{{reason="too_small",model="mnist",version="{CURRENT}"}}': 1,

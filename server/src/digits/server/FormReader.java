@@ -21,8 +21,11 @@ import java.util.Set;
 
 /** Takes the one upload out of a multipart form, so that neither TorchServe nor a worker parses forms. */
 final class FormReader {
-    /** The field, and from here on the header, that requests the mask of an explanation. */
-    static final AsciiString MASK = AsciiString.cached("mask");
+    /** Fields beside the upload, and from here on headers: docs/api.md. */
+    static final List<AsciiString> OPTIONS =
+            List.of(AsciiString.cached("mask"), AsciiString.cached("truth"), AsciiString.cached("keep"));
+
+    private static final int LONGEST_OPTION = 100;
 
     private FormReader() {}
 
@@ -66,10 +69,13 @@ final class FormReader {
             if (!names.add(field.getName())) {
                 throw refuse("The form has two fields of the same name: send one picture in a single field.");
             }
-            if (!MASK.contentEquals(field.getName())) {
+            if (OPTIONS.stream().anyMatch(option -> option.contentEquals(field.getName()))) {
+                if (field.length() > LONGEST_OPTION) {
+                    throw refuse("The form's field " + field.getName() + " is too long.");
+                }
+                headers.set(field.getName(), field.getString());
+            } else {
                 uploads.add(field);
-            } else if (field.getString().equals("true")) {
-                headers.set(MASK, "true");
             }
         }
         List<HttpData> files = uploads.stream().filter(FileUpload.class::isInstance).toList();

@@ -20,6 +20,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
@@ -41,9 +42,13 @@ final class OpenInference {
 
     /** The headers that TorchServe or our handler reads: it writes all into each batch, and the worker parses them. */
     private static final List<CharSequence> READ =
-            List.of(
-                    HttpHeaderNames.AUTHORIZATION, FormReader.MASK,
-                    AsciiString.cached("inference-header-content-length"), AccessLog.ID, AccessLog.TRACE);
+            Stream.<CharSequence>concat(
+                            FormReader.OPTIONS.stream(),
+                            Stream.of(
+                                    HttpHeaderNames.AUTHORIZATION, AsciiString.cached("max-truths"),
+                                    AsciiString.cached("inference-header-content-length"),
+                                    AccessLog.ID, AccessLog.TRACE))
+                    .toList();
 
     /** Queue capacity kept free for requests that several threads admit at the same time. */
     private static final int SPARE_CAPACITY = 64;
