@@ -1,9 +1,12 @@
 """The shipped gateway limits how much, how often and how slowly a client may send."""
 
+import base64
+import json
 import resource
 import subprocess
 import time
 from contextlib import ExitStack, suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,34 @@ def test_a_client_over_its_rate_waits_and_others_do_not(gateway: Gateway) -> Non
     assert refused.error == "Too many requests: try again in a second."
     assert ask(gateway, "GET /icon.svg", client="127.0.0.3").status == 200
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.2").status == 200)
+
+
+def test_corrections_have_a_lower_rate_and_others_do_not_pass(gateway: Gateway) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="truth"\r\n\r\n7\r\n'
+    form += b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + SEVEN + b"\r\n--x--\r\n"
+    is_form, ways = "Content-Type: multipart/form-data; boundary=x", cycle(["header", "query", "query and form"])
+
+    def correct(way: str, client: str = "127.0.0.6") -> Answer:
+        line = f"POST {PREDICTIONS}{'?truth=7' if way.startswith('query') else ''}"
+        headers = ["Truth: 7"] if way == "header" else [is_form] if way.endswith("form") else []
+        return ask(gateway, line, *headers, body=form if way.endswith("form") else SEVEN, client=client)
+
+    passed = 0
+    while (refused := correct(next(ways))).status == 200:
+        passed += 1
+    assert refused.status == 429
+    # One more each 6 s.
+    assert 21 <= passed < 100
+    assert ask(gateway, f"POST {PREDICTIONS}", body=SEVEN, client="127.0.0.6").status == 200
+    assert correct("header", client="127.0.0.7").status == 200
+    # The gateway cannot see it.
+    hidden = correct("form", client="127.0.0.8")
+    assert hidden.status == 400
+    assert hidden.error.startswith("Through the gateway send one picture with its truth in the URL (?truth=7)")
+    two = json.dumps({"instances": [{"b64": base64.b64encode(SEVEN).decode()}] * 2}).encode()
+    assert ask(gateway, "POST /v1/models/mnist:predict?truth=7", body=two, client="127.0.0.8").status == 400
+    forged = ask(gateway, f"POST {PREDICTIONS}", is_form, "Max-Truths: 9", body=form, client="127.0.0.8")
+    assert forged.error == hidden.error
 
 
 def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: Path) -> None:
