@@ -5,9 +5,10 @@ import { decode, paint } from "./picture.js";
 
 const MOST_CARDS = 500;
 const THUMBNAIL_PX = 128;
+const COLUMNS = ["name", "digit", "confidence", "certain", "error", "truth"];
 
 export class History {
-  /** Show cards in a list; onChange is called with their number, onLook with the picture and name of one pressed. */
+  /** Show cards in a list; onChange is called with their number, onLook with the picture and entry of one pressed. */
   constructor(list, onChange, onLook) {
     this.list = list;
     this.onChange = onChange;
@@ -15,19 +16,20 @@ export class History {
     this.entries = [];
   }
 
-  /** Add a picture file, under a name, with its answer or with the error that it got. */
-  async add(picture, name, answer, error = "") {
-    const entry = { name, digit: answer?.digit, confidence: answer?.confidence, certain: answer?.certain, error };
-    this.entries.unshift(entry);
+  /** Add a picture file, under a name, with its answer or the error that it got, and what a person says that it shows.
+   *
+   * Return its entry.
+   */
+  add(picture, name, answer, { error = "", truth = null } = {}) {
     const card = document.createElement("button");
     card.type = "button";
-    card.classList.toggle("doubted", answer?.certain === false);
     const thumbnail = document.createElement("canvas");
     thumbnail.ariaHidden = "true";
-    const digit = answer ? `${answer.digit}${answer.certain ? "" : "?"}` : "–";
-    const sure = answer ? part("sure", `${percent(answer.confidence)} sure`) : part("error", error);
-    card.append(thumbnail, part("digit", digit), " ", part("name", name), " ", sure);
-    card.addEventListener("click", () => this.onLook(picture, name));
+    card.append(thumbnail, part("digit", ""), " ", part("name", name), " ", part(answer ? "sure" : "error", error));
+    const entry = { name, digit: answer?.digit, confidence: answer?.confidence, certain: answer?.certain, error, card };
+    this.entries.unshift(entry);
+    this.correct(entry, truth);
+    card.addEventListener("click", () => this.onLook(picture, entry));
     const item = document.createElement("li");
     item.append(card);
     this.list.prepend(item);
@@ -36,8 +38,20 @@ export class History {
       this.list.lastElementChild.remove();
     }
     this.onChange(this.entries.length);
-    const bitmap = await decode(picture, answer?.as_stored);
-    if (bitmap) paint(bitmap, THUMBNAIL_PX, thumbnail);
+    paintThumbnail(picture, answer, thumbnail);
+    return entry;
+  }
+
+  /** Show on the card of an entry what a person says that it shows, null for nothing. */
+  correct(entry, truth) {
+    const { card, digit, confidence, certain } = entry;
+    entry.truth = truth;
+    card.classList.toggle("doubted", certain === false && truth === null);
+    const isRead = digit !== undefined;
+    const read = isRead ? `${digit}${certain ? "" : "?"}` : "–";
+    card.querySelector(".digit").textContent = truth === null ? read : truth === "none" ? "–" : truth;
+    if (!isRead) return;
+    card.lastElementChild.textContent = `${truth === null ? "" : `read as ${digit}, `}${percent(confidence)} sure`;
   }
 
   forget() {
@@ -48,14 +62,19 @@ export class History {
 
   /** Return the entries, oldest first, as the text of a CSV file (RFC 4180). */
   toCsv() {
-    const names = ["name", "digit", "confidence", "certain", "error"];
-    const rows = this.entries.toReversed().map((entry) => names.map((name) => quote(entry[name])).join(","));
-    return [names.join(","), ...rows, ""].join("\r\n");
+    const rows = this.entries.toReversed().map((entry) => COLUMNS.map((name) => quote(entry[name])).join(","));
+    return [COLUMNS.join(","), ...rows, ""].join("\r\n");
   }
 
   toJson() {
-    return `${JSON.stringify(this.entries.toReversed(), null, 1)}\n`;
+    return `${JSON.stringify(this.entries.toReversed(), COLUMNS, 1)}\n`;
   }
+}
+
+/** Paint a picture file with its answer, as far as this browser can read it. */
+async function paintThumbnail(picture, answer, canvas) {
+  const bitmap = await decode(picture, answer?.as_stored);
+  if (bitmap) paint(bitmap, THUMBNAIL_PX, canvas);
 }
 
 /** Return a value as a cell of a CSV file. */

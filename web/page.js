@@ -2,10 +2,11 @@
 
 import { bars, doubt, percent, sentence } from "./answer.js";
 import { Camera } from "./camera.js";
+import { Correction } from "./correction.js";
 import { History, save } from "./history.js";
 import { Pad } from "./pad.js";
 import { decode, reduce } from "./picture.js";
-import { ask } from "./service.js";
+import { ask, config } from "./service.js";
 import { clear, decodeMask, paintFound, paintPicture, paintSeen } from "./sight.js";
 
 // Milliseconds between two readings of an unfinished drawing, and before a failed reading is tried again.
@@ -13,6 +14,8 @@ const PAUSE_MS = 150;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
 const DRAW_HINT = "Draw a digit here";
+const NOT_KEPT = "No picture is kept.";
+const KEPT = "Pictures it doubts, and corrections, are kept on this server to teach it.";
 
 const element = (id) => document.getElementById(id);
 
@@ -40,11 +43,13 @@ const camera = new Camera(element("view"), element("frame"));
 const history = new History(
   element("cards"),
   (count) => (element("earlier").hidden = count === 0),
-  (picture, name) => {
-    look(picture, name);
+  (picture, entry) => {
+    look(picture, entry.name, entry.name, entry);
     element("stage").scrollIntoView({ block: "nearest" });
   },
 );
+
+const correction = new Correction(element("correction"), (truth) => correct(newest, truth));
 
 element("undo").addEventListener("click", () => pad.undo());
 element("clear").addEventListener("click", clearPad);
@@ -86,6 +91,9 @@ document.addEventListener("visibilitychange", () => {
 navigator.mediaDevices?.addEventListener("devicechange", offerCamera);
 offerCamera();
 
+// If this fails, the first reading does it.
+announce().catch(() => {});
+
 element("csv").addEventListener("click", () => save(history.toCsv(), "digits.csv", "text/csv"));
 element("json").addEventListener("click", () => save(history.toJson(), "digits.json", "application/json"));
 element("forget").addEventListener("click", () => history.forget());
@@ -110,7 +118,7 @@ function draw() {
 /** Clear the pad; the drawing becomes a card. */
 function clearPad() {
   if (pad.isEmpty) return;
-  if (newest.answer) history.add(newest.picture, "drawing", newest.answer);
+  if (newest.answer) newest.entry = history.add(newest.picture, "drawing", newest.answer, newest);
   pad.clear();
 }
 
@@ -150,14 +158,17 @@ async function choose(files) {
     const name = file.name || "picture";
     const reading = await look(file, name, files.length > 1 ? `${number + 1} of ${files.length}: ${name}` : name);
     if (!reading) return;
-    history.add(reading.picture, name, reading.answer, reading.error);
+    reading.entry = history.add(reading.picture, name, reading.answer, reading);
   }
 }
 
-/** Show and read a picture file; return the reading once it has an answer or an error, null if a newer one replaced it. */
-async function look(file, name, hint = name) {
+/** Show and read a picture file, which may have an entry of the history already.
+ *
+ * Return the reading once it has an answer or an error, null if a newer one replaced it.
+ */
+async function look(file, name, hint = name, entry = null) {
   clearPad();
-  const reading = restart({ name });
+  const reading = restart({ name, entry, truth: entry?.truth ?? null });
   stage("picture", hint);
   reading.picture = await reduce(file);
   const bitmap = await decode(reading.picture);
@@ -170,46 +181,100 @@ async function look(file, name, hint = name) {
 /** Abort the current reading and return a new one. */
 function restart(reading) {
   newest.abort.abort();
-  newest = { abort: new AbortController(), picture: null, name: "", isFinal: true, answer: null, error: "", ...reading };
+  newest = {
+    abort: new AbortController(),
+    picture: null,
+    name: "",
+    isFinal: true,
+    answer: null,
+    error: "",
+    // What a person says that the picture shows, and where the history has it.
+    truth: null,
+    entry: null,
+    ...reading,
+  };
   clear(element("found"));
   element("result").classList.add("old");
+  correction.hide();
   return newest;
 }
 
-/** Read a picture and show the answer; return false if a newer one replaced it.
- *
- * It tries again as long as the failure may pass.
- */
+/** Read a picture and show the answer; return false if a newer one replaced it. */
 async function read(reading) {
+  let started = 0;
+  const predict = async () => {
+    await announce();
+    started = performance.now();
+    return ask("predictions", reading.picture, reading.abort.signal);
+  };
+  try {
+    reading.answer = await insist(predict, () => reading === newest);
+  } catch (error) {
+    reading.error = error.message;
+    return true;
+  }
+  if (reading !== newest) return false;
+  show(reading.answer, performance.now() - started);
+  if (reading.isFinal) {
+    element("status").textContent = sentence(reading.answer, reading.name);
+    correction.offer(reading.answer, reading.truth);
+    explain(reading);
+  }
+  return true;
+}
+
+/** Say what is kept of the pictures, which is known before one is sent. Throws a ServiceError. */
+async function announce() {
+  const { keeps } = await config();
+  element("keeping").textContent = keeps ? KEPT : NOT_KEPT;
+}
+
+/** Send what a person says that a picture shows, and thank for it; a later correction replaces it. */
+async function correct(reading, truth) {
+  reading.pressed = truth;
+  const isWanted = () => reading === newest && reading.pressed === truth;
+  const send = async () => {
+    // The next reading does not abort it.
+    await ask("predictions", reading.picture, null, { truth });
+    if (reading.pressed !== truth) return;
+    reading.truth = truth;
+    if (reading.entry) history.correct(reading.entry, truth);
+  };
+  try {
+    await insist(send, isWanted, false);
+  } catch {
+    correction.mark(reading.truth);
+    return;
+  }
+  if (!isWanted()) return;
+  complain("", false);
+  element("status").textContent = correction.thank();
+}
+
+/** Return what a call returns, or null if it is no longer wanted.
+ *
+ * It is called again as long as its failure, which is shown in place of an answer or beside it, may pass. Throws the
+ * ServiceError that may not.
+ */
+async function insist(call, isWanted, isInstead = true) {
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
-    const started = performance.now();
     try {
-      const answer = await ask("predictions", reading.picture, reading.abort.signal);
-      if (reading !== newest) return false;
-      reading.answer = answer;
-      show(answer, performance.now() - started);
-      if (reading.isFinal) {
-        element("status").textContent = sentence(answer, reading.name);
-        explain(reading);
-      }
-      return true;
+      const answer = await call();
+      return isWanted() ? answer : null;
     } catch (error) {
-      if (reading !== newest) return false;
-      complain(error.message);
-      if (!error.isPassing) {
-        reading.error = error.message;
-        return true;
-      }
+      if (!isWanted()) return null;
+      complain(error.message, isInstead);
+      if (!error.isPassing) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
-    if (reading !== newest) return false;
+    if (!isWanted()) return null;
   }
 }
 
 /** Show where the digit was found, and what the net saw. */
 async function explain(reading) {
   try {
-    const explanation = await ask("explanations", reading.picture, reading.abort.signal);
+    const explanation = await ask("explanations", reading.picture, reading.abort.signal, { mask: "true" });
     const [bitmap, mask] = await Promise.all([
       decode(reading.picture, explanation.as_stored),
       decodeMask(explanation.mask),
