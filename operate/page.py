@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,11 @@ class PageServer(http.server.ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Print an error, unless it is that a client went away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class PageHandler(http.server.SimpleHTTPRequestHandler):
@@ -83,15 +89,19 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         """Let the page load its own files and call the inference API, and nothing else."""
         # A policy cannot name an IPv6 address.
-        inference = re.sub(r"\[.*]", "*", self.config.inference)
-        policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-        policy += f"connect-src 'self' {inference}; "
-        policy += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        self.send_header("Content-Security-Policy", policy)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
+        send_policy(self, re.sub(r"\[.*]", "*", self.config.inference))
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, *_args: object) -> None:
         """Print nothing."""
+
+
+def send_policy(handler: http.server.BaseHTTPRequestHandler, *called: str) -> None:
+    """Send the headers that let a page load its own files, call other origins, and nothing else."""
+    policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    policy += " ".join(("connect-src 'self'", *called)) + "; "
+    policy += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    handler.send_header("Content-Security-Policy", policy)
+    handler.send_header("X-Content-Type-Options", "nosniff")
+    handler.send_header("Referrer-Policy", "no-referrer")
