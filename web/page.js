@@ -13,6 +13,10 @@ import { clear, decodeMask, paintFound, paintPicture, paintSeen } from "./sight.
 const PAUSE_MS = 150;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
+// A drawing is finished if there is no new stroke for so long.
+const REST_MS = 1500;
+// With this field the service does not keep a picture.
+const UNKEPT = { keep: "false" };
 const DRAW_HINT = "Draw a digit here";
 const NOT_KEPT = "No picture is kept.";
 const KEPT = "Pictures it doubts, and corrections, are kept on this server to teach it.";
@@ -188,7 +192,8 @@ function restart(reading) {
     isFinal: true,
     answer: null,
     error: "",
-    // What a person says that the picture shows, and where the history has it.
+    // What a person says that the picture shows, whether that was sent or not, and where the history has it.
+    pressed: null,
     truth: null,
     entry: null,
     ...reading,
@@ -205,7 +210,9 @@ async function read(reading) {
   const predict = async () => {
     await announce();
     started = performance.now();
-    return ask("predictions", reading.picture, reading.abort.signal);
+    // A drawing may go on, and a picture of the history was sent before.
+    const mayBeKept = reading.name !== "" && reading.entry === null;
+    return ask("predictions", reading.picture, reading.abort.signal, mayBeKept ? {} : UNKEPT);
   };
   try {
     reading.answer = await insist(predict, () => reading === newest);
@@ -219,8 +226,16 @@ async function read(reading) {
     element("status").textContent = sentence(reading.answer, reading.name);
     correction.offer(reading.answer, reading.truth);
     explain(reading);
+    if (reading.name === "" && !reading.answer.certain) setTimeout(() => keep(reading), REST_MS);
   }
   return true;
+}
+
+/** Have the service keep a drawing that rests, if it keeps any, unless it has it with a correction. */
+async function keep(reading) {
+  const { keeps } = await config();
+  if (!keeps || reading !== newest || reading.pressed !== null) return;
+  await ask("predictions", reading.picture).catch(() => {});
 }
 
 /** Say what is kept of the pictures, which is known before one is sent. Throws a ServiceError. */
@@ -243,6 +258,7 @@ async function correct(reading, truth) {
   try {
     await insist(send, isWanted, false);
   } catch {
+    reading.pressed = reading.truth;
     correction.mark(reading.truth);
     return;
   }
@@ -274,7 +290,7 @@ async function insist(call, isWanted, isInstead = true) {
 /** Show where the digit was found, and what the net saw. */
 async function explain(reading) {
   try {
-    const explanation = await ask("explanations", reading.picture, reading.abort.signal, { mask: "true" });
+    const explanation = await ask("explanations", reading.picture, reading.abort.signal, { mask: "true", ...UNKEPT });
     const [bitmap, mask] = await Promise.all([
       decode(reading.picture, explanation.as_stored),
       decodeMask(explanation.mask),

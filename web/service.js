@@ -30,8 +30,8 @@ export async function config() {
 
 /** POST a picture file to "predictions", or to "explanations", and return the answer.
  *
- * Other fields of the form are "mask" for explanations with theirs, and "truth", what a person says that it shows.
- * Throws a ServiceError.
+ * Other fields of the form are "mask" for explanations with theirs, "truth" for what a person says that it shows, and
+ * "keep", which may be "false". Throws a ServiceError.
  */
 export async function ask(what, picture, signal, fields = {}) {
   const { inference, model, max_request_bytes: limit } = await config();

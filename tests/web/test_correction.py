@@ -25,8 +25,7 @@ NOTE = """() => {
     window.fetch = (address, options) => {
         const { body } = options ?? {};
         const truth = new URL(address, location).searchParams.get("truth");
-        if (body instanceof Blob) sent.push([truth, null, body.size]);
-        if (truth) sent.push([truth, body.get("truth"), body.get("picture").size]);
+        if (body) sent.push([truth, body.get("truth"), body.get("picture").size]);
         return send(address, options);
     };
 }"""
@@ -122,6 +121,21 @@ def test_a_correction_that_fails_is_explained_and_tried_again(browser: Browser, 
     expect(page.locator("#digit")).to_have_text("3")
     press(page, "7")
     expect(page.get_by_role("alert")).to_be_empty()
+    page.close()
+
+
+def test_a_doubted_drawing_is_kept_once_it_rests(browser: Browser, origin: str) -> None:
+    page = browser.new_page()
+    kinds: list[str] = []
+    page.on("request", lambda request: kinds.append(request.headers.get("content-type", "")[:9]))
+    page.route("**/config.json", lambda route: route.fulfill(json=route.fetch().json() | {"keeps": True}))
+    page.goto(origin)
+    # Until then it is sent in forms, with the field keep.
+    with page.expect_request(lambda request: request.headers.get("content-type") == "image/png"):
+        draw(page, SCRIBBLE)
+    assert kinds.count("image/png") == 1
+    assert kinds.count("multipart") >= 2
+    assert kinds[-1] == "image/png"
     page.close()
 
 

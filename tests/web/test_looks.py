@@ -78,5 +78,5 @@ def test_the_first_view_is_small(browser: Browser, origin: str) -> None:
     sizes: list[int] = []
     page.on("response", lambda response: sizes.append(len(response.body())))
     page.goto(origin, wait_until="networkidle")
-    assert 0 < sum(sizes) < 66_000
+    assert 0 < sum(sizes) < 68_000
     page.close()
