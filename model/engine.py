@@ -33,8 +33,8 @@ def name_precision(core: openvino.Core) -> str:
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def build_engine(threads: int = 1) -> Engine:
-    """Return both nets for the processor, with the weights beside this file. Raises RuntimeError if those are damaged.
+def build_engine(threads: int = 1, weights: Path = WEIGHTS) -> Engine:
+    """Return both nets for the processor, with DigitNet's weights. Raises RuntimeError if weights are damaged.
 
     What is not in 8 bits is multiplied in bfloat16 where the processor does that in hardware, else in float32. All
     kernels are made here, so that the first request is as fast as the others.
@@ -59,7 +59,7 @@ def build_engine(threads: int = 1) -> Engine:
 
         return run
 
-    classify = in_sizes(SIZES, load(WEIGHTS), np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
+    classify = in_sizes(SIZES, load(weights), np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
     segment = in_sizes(INK_SIZES, load(INK_WEIGHTS), np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32))
     return Engine(classify, lambda planes: segment(planes)[:, 0])
 

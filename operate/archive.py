@@ -19,7 +19,7 @@ from operate.config import ROOT, OperatorError, read_config
 
 # What TorchServe wants outside the packages, at the archive's root.
 AT_ROOT = ("digit_net.py", "digit_handler.py", "model-config.yaml")
-LEFT_OUT = ("__pycache__", "*.worse.*", *AT_ROOT)
+LEFT_OUT = ("__pycache__", "*.worse.*", "*.checkpoint", "*.part", *AT_ROOT)
 MANIFEST = "MAR-INF/MANIFEST.json"
 # TorchServe requires a date; the real one would make every archive different.
 CREATED = "01/01/1980 00:00:00"

@@ -14,7 +14,7 @@ from operate.config import ROOT
 ARROWS = {
     "model": set(),
     "handler": {"model"},
-    "train": {"model"},
+    "train": {"model", "operate.config", "operate.labels"},
     "evaluate": {
         "model",
         "train.mnist",
@@ -25,6 +25,7 @@ ARROWS = {
         "operate.client",
         "operate.command",
         "operate.config",
+        "operate.labels",
     },
     "operate": {"model"},
     "bench": {"operate"},

@@ -14,6 +14,8 @@ from model.record import compute_hash
 from train.export import export
 from train.fit import Checkpoint
 
+CHECKPOINT = ".checkpoint"
+
 
 def make_parser(prog: str, description: str | None, weights: Path) -> argparse.ArgumentParser:
     """Return a parser of --seed, --weights and --force."""
@@ -24,10 +26,12 @@ def make_parser(prog: str, description: str | None, weights: Path) -> argparse.A
     return parser
 
 
-def find_checkpoint(options: argparse.Namespace, generator: torch.Generator) -> Checkpoint:
-    """Return the checkpoint of a run with these options, beside the weights that it writes."""
+def find_checkpoint(
+    options: argparse.Namespace, generator: torch.Generator, suffix: str = CHECKPOINT, **others: str
+) -> Checkpoint:
+    """Return the checkpoint of a run with these options, and others by their names, beside the weights it writes."""
     named = {name: str(value) for name, value in vars(options).items() if name != "force"}
-    return Checkpoint(options.weights.with_suffix(".checkpoint"), named, generator)
+    return Checkpoint(options.weights.with_suffix(suffix), named | others, generator)
 
 
 def positive(text: str) -> int:
@@ -61,15 +65,14 @@ def write(
 
     measure is the entry of the record by which weights are compared: the higher, the better.
     """
-    record |= {"device": device_name(), "torch": torch.__version__, "python": platform.python_version()}
+    record |= describe_machine()
     print(json.dumps(record, indent=2))
     kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
     refused = record[measure] < kept
-    weights.with_suffix(".checkpoint").unlink(missing_ok=True)
+    weights.with_suffix(CHECKPOINT).unlink(missing_ok=True)
     target = weights.with_suffix(".worse.onnx") if refused else weights
     export(net, last, inputs, target)
-    record["sha256"] = compute_hash(target)
-    target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    write_record(target, record)
     if refused:
         print(
             f"Kept {weights}: its {measure.replace('_', ' ')} {kept:.2%} is better than {record[measure]:.2%}. "
@@ -81,8 +84,19 @@ def write(
     return 0
 
 
+def write_record(weights: Path, record: dict[str, Any]) -> None:
+    """Write the record of weights beside them, with their hash."""
+    record["sha256"] = compute_hash(weights)
+    weights.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what a record says of the hardware and of the versions that train."""
+    return {"device": device_name(), "torch": torch.__version__, "python": platform.python_version()}
+
+
 def device_name() -> str:
-    """Return the hardware as the record names it."""
+    """Return the name of the hardware."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} CPU threads, {torch.cpu.get_capabilities().get('cpu_name', platform.machine())}"

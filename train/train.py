@@ -1,4 +1,9 @@
-"""Train DigitNet on MNIST and on digits found on made-up pages, and write its weights with a record."""
+"""Train DigitNet on MNIST and on digits found on made-up pages, and write its weights with a record.
+
+With --more, go on from the shipped weights with pictures that they misread. The folder has a file labels.csv (columns
+file and label, perhaps writer) or a sub-folder for each label: 0 to 9, or none for pictures that are not one digit. A
+third of them is held out. The weights are replaced if these are read better and nothing else worse.
+"""
 
 import argparse
 import sys
@@ -12,11 +17,15 @@ from torch.nn.functional import cross_entropy
 
 from model.digit_net import DigitNet
 from model.record import WEIGHTS, compute_hash
+from operate.config import OperatorError
+from train import more
 from train.allographs import ONE_OR_SEVEN
 from train.augment import MILD_SHARE, augment, bend, corrupt
+from train.comparison import replace
 from train.detected import detect_in_thumbnails, detect_on_sheets
 from train.export import load
 from train.fit import Recipe, fit
+from train.hand import Hand, read_hand
 from train.mnist import FIXED_SEED, read_mnist, split
 from train.outliers import make_outliers
 from train.record import find_checkpoint, make_parser, may_write, positive, write
@@ -56,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     if not may_write(options.weights, MEASURE, options.force):
         return 1
+    hand = read_hand(options.more) if options.more else None
     started = time.monotonic()
-    net = train(options)
+    net = learn_more(options, hand) if hand else train(options)
     seconds = time.monotonic() - started
     pixels, digits = read_mnist(train=True)
     held_out = split()[1][: options.limit]
@@ -72,13 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "duration_s": round(seconds, 1),
     }
     seen = pixels[split()[0][:SEEN]]
+    if hand:
+        return replace(net, hand, seen, record, options)
     return write(net, nn.Softmax(1), seen, options.weights, record, MEASURE, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line. Raises SystemExit with status 2 if they are wrong."""
     parser = make_parser("scripts/train", __doc__, WEIGHTS)
-    parser.add_argument("--epochs", type=positive, default=EPOCHS, help="passes over the pictures (%(default)s)")
+    parser.add_argument(
+        "--epochs", type=positive, help=f"passes over the pictures ({EPOCHS}, or {more.EPOCHS} with --more)"
+    )
     limited = f"only the first N pictures of each set ({BATCH} or more)"
     parser.add_argument("--limit", metavar="N", type=positive, help=limited)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EPOCHS} epochs: minutes, and nearly as good")
@@ -86,13 +100,20 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--without", action="append", default=[], choices=INGREDIENTS, help="leave out an ingredient; may be repeated"
     )
     parser.add_argument("--start", metavar="FILE", type=Path, help="weights to go on from, exported by this command")
+    parser.add_argument("--more", metavar="FOLDER", type=Path, help="labelled pictures to learn, 50 or more")
     options = parser.parse_args(arguments)
     if options.start and not options.start.is_file():
         parser.error(f"{options.start} is no file")
+    if options.more and not options.more.is_dir():
+        parser.error(f"{options.more} is no folder")
     if options.limit is not None and options.limit < BATCH:
         parser.error(f"--limit needs at least {BATCH} pictures, one batch")
-    if options.quick:
+    if options.more:
+        options.start = options.start or WEIGHTS
+        options.epochs = options.epochs or more.EPOCHS
+    elif options.quick:
         options.epochs = QUICK_EPOCHS
+    options.epochs = options.epochs or EPOCHS
     return options
 
 
@@ -123,6 +144,32 @@ def train(options: argparse.Namespace) -> DigitNet:
     trained = fold(average, DigitNet().to(device))
     calibrate(trained, *gather_held_out(augment(held_pixels, held_digits, generator, without, 1.0), held_digits))
     return trained
+
+
+def learn_more(options: argparse.Namespace, hand: Hand) -> DigitNet:
+    """Return a net that goes on from options.start and learns a hand among a part of what it was made with.
+
+    It goes as far towards what was learned as keeps its accuracy on held-out pictures of others.
+    """
+    torch.manual_seed(options.seed)
+    generator, without = torch.Generator().manual_seed(options.seed), frozenset(options.without)
+    pixels, digits = gather(*read_mnist(train=True), without, options.limit or more.FEW, options.seed)
+    batches = len(pixels) // BATCH
+
+    def replay(done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        chosen = range(done // batches + 1, options.epochs + 1)
+        return make_epochs(pixels, digits, chosen, options.epochs, generator, without)
+
+    learned, old = more.learn(hand, replay, batches, generator, options), load(DigitNet(), options.start)
+    held_out = split()[1][: options.limit]
+    others = gather_held_out(*(part[held_out] for part in read_mnist(train=True)))
+    enough = accuracy(old, *others)
+    for share in more.SHARES:
+        net = more.interpolate(old, learned, share)
+        if accuracy(net, *others) >= enough:
+            break
+    print(f"Went {share:.0%} of the way to the weights that were learned.")
+    return net
 
 
 def gather(
@@ -218,5 +265,7 @@ def calibrate(net: DigitNet, pixels: Tensor, digits: Tensor) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except OperatorError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command goes on after the last epoch.")

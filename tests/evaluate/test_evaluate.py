@@ -14,11 +14,12 @@ from evaluate.corruptions import CORRUPTIONS, Corruption, make_uploads
 from evaluate.evaluate import main
 from evaluate.metrics import auroc, calibration_error, wilson
 from evaluate.out_of_distribution import make_out_of_distribution
-from evaluate.pictures import OUT_OF_DISTRIBUTION, FolderError, PictureSet, read_folder
+from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, read_folder
 from evaluate.predictions import Predictions, predict_in_process
 from evaluate.report import tabulate_confusion
 from operate.command import run
 from operate.config import ROOT
+from operate.labels import FolderError
 from tests.harness.service import EXAMPLES
 
 
