@@ -9,6 +9,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -74,8 +75,15 @@ def build(model_store: Path, model: str) -> Path:
 
 
 def read_checkout_version() -> Version:
-    """Return the version in pyproject.toml, which an archive built here gets."""
-    return Version(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    """Return the version that an archive built here gets: that in pyproject.toml, numbered if its weights learned more.
+
+    0.4.0 is 0.4.0.post2 once scripts/train --more has replaced its weights twice.
+    """
+    version, times = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"], 0
+    # build refuses weights without a record.
+    with suppress(OSError, ValueError, AttributeError):
+        times = json.loads(WEIGHTS.with_suffix(".json").read_text()).get("more", {}).get("times", 0)
+    return Version(f"{version}.post{times}" if times else version)
 
 
 def read_version(archive: Path, model: str) -> Version:
