@@ -1,5 +1,6 @@
 """The archive holds exactly what serving needs, and is the same from the same inputs."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -7,10 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
-from operate.archive import build
+from operate.archive import build, read_version
 from operate.config import ROOT
-from tests.harness.service import EXAMPLES
+from tests.harness.service import EXAMPLES, clone
+from tests.versions import CURRENT, NEXT
 
 READ_A_DIGIT = """
 import importlib, json, pathlib, sys
@@ -61,3 +64,21 @@ def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     assert archiving.returncode == 1
     assert archiving.stderr.count("\n") == 1
     assert "No such file or directory" in archiving.stderr
+
+
+def test_weights_that_learned_more_get_a_version_above(tmp_path: Path) -> None:
+    root = tmp_path / "clone"
+    clone(root)
+    record = root / "model" / "digit_net.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"more": {"times": 2}}))
+    for left in ("digit_net.more.checkpoint", "digit_net.worse.onnx"):
+        (root / "model" / left).touch()
+    archiving = subprocess.run(
+        [root / "scripts" / "archive", "--model-store", tmp_path], capture_output=True, text=True
+    )
+    assert archiving.returncode == 0, archiving.stderr
+    version = read_version(tmp_path / "mnist.mar", "mnist")
+    assert str(version) == f"{CURRENT}.post2"
+    assert Version(CURRENT) < version < Version(NEXT)
+    with zipfile.ZipFile(tmp_path / "mnist.mar") as mar:
+        assert not [name for name in mar.namelist() if "checkpoint" in name or "worse" in name]

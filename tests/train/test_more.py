@@ -85,7 +85,7 @@ def test_weights_that_read_the_hand_no_better_are_kept_apart(
 
 
 def test_a_folder_that_teaches_nothing_is_one_sentence(tmp_path: Path) -> None:
-    command = [ROOT / "scripts" / "train", "--more", tmp_path]
+    command: list[str | Path] = [ROOT / "scripts" / "train", "--more", tmp_path]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"{tmp_path} holds neither labels.csv")
