@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from model.digit_net import DigitNet
-from model.record import WEIGHTS, compute_hash
+from model.record import WEIGHTS, check_record, compute_hash
 from operate.config import OperatorError
 from train import more
 from train.allographs import ONE_OR_SEVEN
@@ -102,8 +102,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", metavar="FILE", type=Path, help="weights to go on from, exported by this command")
     parser.add_argument("--more", metavar="FOLDER", type=Path, help="labelled pictures to learn, 50 or more")
     options = parser.parse_args(arguments)
-    if options.start and not options.start.is_file():
-        parser.error(f"{options.start} is no file")
     if options.more and not options.more.is_dir():
         parser.error(f"{options.more} is no folder")
     if options.limit is not None and options.limit < BATCH:
@@ -114,6 +112,11 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     elif options.quick:
         options.epochs = QUICK_EPOCHS
     options.epochs = options.epochs or EPOCHS
+    if options.start:
+        try:
+            check_record(options.start)
+        except RuntimeError as problem:
+            parser.error(str(problem))
     return options
 
 

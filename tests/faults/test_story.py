@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from operate.archive import read_version
 from operate.config import ROOT
-from tests.harness.hand import write_sevens
+from tests.harness.hand import SHORT, write_sevens
 from tests.harness.load import PAUSE_S, load
 from tests.harness.management import manage, status
 from tests.harness.service import Service, clone, poll, start, stop
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.browser]
 
 # Sevens of the hand that are sent, and others to measure with.
 SENT, MEASURED = 70, 60
-SHORT = ("--limit", "256", "--without", "pages", "--without", "thumbnails", "--epochs", "40", "--force")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_a_misread_hand_is_learned_and_deployed(root: Path, tmp_path: Path) -> N
         assert "it must be a digit from 0 to 9, or none" in refused.stderr
         with review(root, kept) as address:
             label_all(browser, address, len(doubted) + 1)
-    printed = run(root / "scripts" / "train", "--more", kept, *SHORT)
+    printed = run(root / "scripts" / "train", "--more", kept, *SHORT, "--force")
     assert re.search(r"^\d+ pictures to learn from, \d+ held out by file\.$", printed, re.MULTILINE)
     archive = tmp_path / "mnist.mar"
     run(root / "scripts" / "archive", "--model-store", tmp_path)

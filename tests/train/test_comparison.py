@@ -1,11 +1,19 @@
 """New weights are accepted if they read the hand better and nothing worse."""
 
+import re
+from argparse import Namespace
+from pathlib import Path
+
 import pytest
 
+from model.digit_net import DigitNet
 from model.engine import Engine
+from model.record import WEIGHTS
 from tests.harness.service import EXAMPLES
-from train.comparison import Counts, Row, count, find_faults, tabulate
-from train.hand import Known, find
+from train.comparison import Counts, Row, count, find_faults, replace, tabulate
+from train.export import load
+from train.hand import Hand, Known, find
+from train.mnist import read_mnist
 from train.sheets.layout import NOT_ONE_DIGIT
 
 HAND = (20, 5, 6, 4)
@@ -63,6 +71,22 @@ def test_pictures_are_counted_as_the_service_answers(engine: Engine) -> None:
     others = [each._replace(label=NOT_ONE_DIGIT) for each in known]
     assert count(others, engine, 0.5) == (10, 0, 10, 10)
     assert count(others, engine, 1.1) == (10, 10, 0, 0)
+
+
+@pytest.mark.slow
+def test_weights_that_read_the_hand_no_better_are_put_beside_the_old_ones(
+    engine: Engine, shipped_net: DigitNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held_out = [Known(find(path.read_bytes(), engine), digit) for digit, path in EXAMPLES.items()]
+    weights = tmp_path / "net.onnx"
+    options = Namespace(weights=weights, start=WEIGHTS, limit=256, force=False)
+    inputs = read_mnist(train=True)[0][:40]
+    assert replace(shipped_net, Hand([], held_out, ""), inputs, {}, options) == 1
+    printed = capsys.readouterr()
+    assert re.search(r"^your pictures, held out +10 +100\.00 > 100\.00 ", printed.out, re.MULTILINE)
+    assert "your pictures, held out: not read better.\nThe old weights stay." in printed.err
+    assert not weights.exists()
+    load(DigitNet(), weights.with_suffix(".worse.onnx"))
 
 
 def test_the_table_has_both_shares_of_each_set() -> None:

@@ -15,16 +15,13 @@ from model.digit_net import DigitNet
 from model.geometry import make_ink
 from model.record import WEIGHTS, compute_hash
 from operate.config import ROOT
-from tests.harness.hand import save, write_sevens
-from tests.harness.service import EXAMPLES, poll
+from tests.harness.hand import SHORT, save, write_sevens
+from tests.harness.service import poll
 from train import train
-from train.export import load
 from train.hand import Known
 from train.mnist import read_mnist
 from train.more import OWN, interpolate, mix
 from train.sheets.layout import NOT_ONE_DIGIT
-
-SHORT = ("--limit", "256", "--without", "pages", "--without", "thumbnails", "--epochs", "6")
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def test_an_interrupted_run_goes_on_and_replaces_the_weights(
     assert train.main(options) == 0
     printed = capsys.readouterr().out
     assert "Going on after batch " in printed
-    assert "epoch 6/6: loss" in printed
+    assert "epoch 12/12: loss" in printed
     assert "your pictures, held out" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"hand", "net.onnx", "net.json"}
     record = json.loads(weights.with_suffix(".json").read_text())
@@ -65,23 +62,6 @@ def test_an_interrupted_run_goes_on_and_replaces_the_weights(
     assert record["sets"]["MNIST test"]["before"]["pictures"] == 256
     sevens = record["sets"]["your pictures, held out"]
     assert sevens["before"]["right"] < sevens["after"]["right"]
-
-
-@pytest.mark.slow
-def test_weights_that_read_the_hand_no_better_are_kept_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for digit, path in EXAMPLES.items():
-        for number in range(5):
-            (tmp_path / str(digit)).mkdir(exist_ok=True)
-            # A PNG or JPEG may be followed by anything.
-            (tmp_path / str(digit) / f"{number}{path.suffix}").write_bytes(path.read_bytes() + bytes(number))
-    weights = tmp_path / "net.onnx"
-    assert train.main(["--more", str(tmp_path), *SHORT, "--weights", str(weights)]) == 1
-    refusal = "your pictures, held out: not read better."
-    assert refusal in capsys.readouterr().err.splitlines()
-    assert not weights.exists()
-    load(DigitNet(), weights.with_suffix(".worse.onnx"))
 
 
 def test_a_folder_that_teaches_nothing_is_one_sentence(tmp_path: Path) -> None:
