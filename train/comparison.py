@@ -74,7 +74,9 @@ def replace(net: DigitNet, hand: Hand, inputs: Tensor, record: dict[str, Any], o
     faults = find_faults(table)
     if faults and not options.force:
         print(*faults, sep="\n", file=sys.stderr)
-        sentence = f"The old weights stay. The new ones are in {candidate}: use --force to have them all the same."
+        sentence = (
+            f"The old weights stay; the new ones are in {candidate}. Add pictures, or learn all at any cost: --force."
+        )
         print(sentence, file=sys.stderr)
         return 1
     candidate.replace(options.weights)
@@ -89,9 +91,9 @@ def make_sets(limit: int | None) -> Iterator[tuple[str, list[Known]]]:
     pixels, digits = (part[:limit] for part in read_mnist(train=False))
     yield "MNIST test", join(pixels, digits)
     samples = read_held_out_samples()
-    yield "held-out writers, thumbnails", join(*detect_in_thumbnails(samples, number, SEED))
-    found, labels = detect_on_sheets(samples, number, SEED, workers=1)
-    yield "held-out writers, sheets", join(found[labels >= 0], labels[labels >= 0])
+    parts = detect_in_thumbnails(samples, number, SEED), detect_on_sheets(samples, number, SEED, workers=1)
+    found, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    yield "held-out writers", join(found[labels >= 0], labels[labels >= 0])
     outliers = make_outliers(pixels[:number].float(), digits[:number], torch.Generator().manual_seed(SEED))
     yield "not one digit", join(outliers.byte(), torch.full((len(outliers),), NOT_ONE_DIGIT))
 

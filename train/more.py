@@ -27,6 +27,8 @@ FEW, EPOCHS = 4_000, 2
 OWN = 16
 # Apart from that of a whole training, which takes hours.
 CHECKPOINT = ".more.checkpoint"
+# Of the labels: once a picture is certain, it changes nothing more (label smoothing: Szegedy et al. 2016).
+SMOOTHING = 0.1
 # How far to go from the old weights to the new ones: as far as held-out pictures allow.
 SHARES = (1.0, 0.75, 0.5, 0.25)
 RECIPE = Recipe(peak_learning_rate=1e-4, weight_decay=0.0, rise_share=0.1, ema_share=0.4)
@@ -71,7 +73,8 @@ def mix(
     """Yield each batch that is replayed, with the old net's answers as targets, and some pictures to learn beside."""
     pixels = torch.from_numpy(np.stack([known.ink.pixels for known in learned]))
     labels = torch.tensor([known.label for known in learned])
-    targets = torch.where(labels[:, None] == NOT_ONE_DIGIT, 0.1, one_hot(labels.clamp(min=0), 10).float())
+    sure = torch.where(labels[:, None] == NOT_ONE_DIGIT, 0.1, one_hot(labels.clamp(min=0), 10))
+    targets = (1 - SMOOTHING) * sure + SMOOTHING / 10
     for ink, _ in replayed:
         chosen = torch.randint(len(labels), (OWN,), generator=generator)
         own = augment(pixels[chosen], labels[chosen], generator, frozenset({"styles"}), mild_share=1.0)

@@ -124,7 +124,7 @@ def test_a_misread_hand_is_learned_and_deployed(root: Path, tmp_path: Path) -> N
         assert "it must be a digit from 0 to 9, or none" in refused.stderr
         with review(root, kept) as address:
             label_all(browser, address, len(doubted) + 1)
-    printed = run(root / "scripts" / "train", "--more", kept, *SHORT, "--force")
+    printed = run(root / "scripts" / "train", "--more", kept, *SHORT)
     assert re.search(r"^\d+ pictures to learn from, \d+ held out by file\.$", printed, re.MULTILINE)
     archive = tmp_path / "mnist.mar"
     run(root / "scripts" / "archive", "--model-store", tmp_path)

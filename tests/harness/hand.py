@@ -11,8 +11,8 @@ from train.samples import split_writers
 from train.strokes import Sample, normalise, read_pen_strokes
 
 FOOT = 0.3
-# Options of scripts/train --more that take half a minute: few pictures, and no handwriting that is slow to prepare.
-SHORT = ("--limit=256", "--without=semeion", "--without=allographs", "--without=pens", "--epochs=12")
+# Options of scripts/train --more that take half a minute: few pictures, and none that are slow to make.
+SHORT = ("--limit=256", "--without=pages", "--without=thumbnails", "--epochs=60", "--force")
 
 
 def add_foot(seven: Sample) -> Sample:
