@@ -24,7 +24,7 @@ from train.training_net import fold
 # Pictures of each kind, MNIST's, on sheets and in thumbnails, among which the others are learned, and how often.
 FEW, EPOCHS = 4_000, 2
 # Pictures to learn beside each batch of those.
-OWN = 16
+OWN = 8
 # Apart from that of a whole training, which takes hours.
 CHECKPOINT = ".more.checkpoint"
 # Of the labels: once a picture is certain, it changes nothing more (label smoothing: Szegedy et al. 2016).

@@ -133,7 +133,7 @@ def test_a_misread_hand_is_learned_and_deployed(root: Path, tmp_path: Path) -> N
         poll(lambda: counts["right"] > after + 20)
     assert set(counts) == {"right"}, counts
     assert status(service)["default"] == f"{CURRENT}.post1"
-    assert measure(service) > 0.75
+    assert measure(service) > 0.6
     assert manage(service, "rollback").returncode == 0
     assert measure(service) < 0.5
     assert {path.name for path in kept.iterdir()} == {"doubted", "corrected", "labels.csv"}
