@@ -84,7 +84,7 @@ def test_weights_that_read_the_hand_no_better_are_put_beside_the_old_ones(
     assert replace(shipped_net, Hand([], held_out, ""), inputs, {}, options) == 1
     printed = capsys.readouterr()
     assert re.search(r"^your pictures, held out +10 +100\.00 > 100\.00 ", printed.out, re.MULTILINE)
-    assert "your pictures, held out: not read better.\nThe old weights stay." in printed.err
+    assert "your pictures, held out: not read better.\nThe old weights stay; " in printed.err
     assert not weights.exists()
     load(DigitNet(), weights.with_suffix(".worse.onnx"))
 
