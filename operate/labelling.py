@@ -12,16 +12,16 @@ from typing import Any, NoReturn
 
 from model.formats import SUFFIXES
 from operate.config import OperatorError
+from operate.labels import LABELS
 
-NAME = "labels.csv"
-LABELS = (*map(str, range(10)), "none")
+CHOICES = (*map(str, range(10)), "none")
 
 
 class LabelTable:
     """The labels.csv of a folder, with whole lines whenever a process is stopped; threads may share it."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / LABELS
         self.lock = threading.Lock()
 
     def list_files(self) -> list[str]:
@@ -85,11 +85,11 @@ def find_pictures(folder: Path) -> list[str]:
     named = [file for file in pictures if file == file.strip() == file.encode(errors="ignore").decode()]
     if not named:
         raise OperatorError(f"{folder} contains no pictures.")
-    others = len(files) - len(pictures) - (NAME in files)
+    others = len(files) - len(pictures) - (LABELS in files)
     if others:
         print(f"Skipped files that are not pictures: {others}.", file=sys.stderr)
     if named != pictures:
-        print(f"Skipped pictures with names that {NAME} cannot hold: {len(pictures) - len(named)}.", file=sys.stderr)
+        print(f"Skipped pictures with names that {LABELS} cannot hold: {len(pictures) - len(named)}.", file=sys.stderr)
     return named
 
 
@@ -114,6 +114,6 @@ def read_answer(path: Path) -> dict[str, Any]:
         return {}
     digit, confidence, truth = (answer.get(name) for name in ("digit", "confidence", "truth"))
     read: dict[str, Any] = {}
-    if str(digit) in LABELS and isinstance(confidence, int | float):
+    if str(digit) in CHOICES and isinstance(confidence, int | float):
         read |= {"digit": digit, "confidence": confidence}
-    return read | ({"truth": truth} if truth in LABELS else {})
+    return read | ({"truth": truth} if truth in CHOICES else {})

@@ -22,7 +22,8 @@ from model.decode import load_grey, open_image
 from model.errors import BadImage
 from operate.command import run
 from operate.config import ROOT, OperatorError
-from operate.labelling import LABELS, NAME, LabelTable, find_pictures, read_answer
+from operate.labelling import CHOICES, LabelTable, find_pictures, read_answer
+from operate.labels import LABELS
 from operate.page import PageServer, send_policy
 
 # What the page consists of.
@@ -46,7 +47,7 @@ def main() -> int:
     known = {Path(file) for file in table.list_files()}
     pictures = [file for file in find_pictures(folder) if Path(file) not in known]
     if not pictures:
-        print(f"Every picture in {folder} has a line in {NAME}. Next: {train}")
+        print(f"Every picture in {folder} has a line in {LABELS}. Next: {train}")
         return 0
     review = Review(folder, table, pictures, train)
     with start_server(options.port, review) as server:
@@ -124,7 +125,7 @@ class ReviewHandler(http.server.BaseHTTPRequestHandler):
         index = self.find_index("labels/")
         length = self.headers.get("Content-Length", "")
         label = self.rfile.read(min(int(length), 10)).decode(errors="replace") if length.isdecimal() else ""
-        if index is None or label not in LABELS:
+        if index is None or label not in CHOICES:
             self.refuse(HTTPStatus.BAD_REQUEST, "Send a label from 0 to 9, or none.")
         else:
             self.change(index, label)
