@@ -92,6 +92,8 @@ def review(root: Path, kept: Path) -> Iterator[str]:
         assert announced
         yield announced[0]
         process.send_signal(signal.SIGINT)
+        # Else it might have nobody to print to.
+        process.communicate(timeout=30)
     assert process.returncode == 0
 
 
