@@ -12,9 +12,7 @@ from typing import Any, NoReturn
 
 from model.formats import SUFFIXES
 from operate.config import OperatorError
-from operate.labels import LABELS
-
-CHOICES = (*map(str, range(10)), "none")
+from operate.labels import CHOICES, LABELS
 
 
 class LabelTable:
@@ -84,7 +82,7 @@ def find_pictures(folder: Path) -> list[str]:
     # The table has UTF-8, and its readers drop spaces around names.
     named = [file for file in pictures if file == file.strip() == file.encode(errors="ignore").decode()]
     if not named:
-        raise OperatorError(f"{folder} contains no pictures.")
+        raise OperatorError(f"{folder} has no picture files.")
     others = len(files) - len(pictures) - (LABELS in files)
     if others:
         print(f"Skipped files that are not pictures: {others}.", file=sys.stderr)

@@ -8,6 +8,8 @@ from model.formats import SUFFIXES
 from operate.config import OperatorError
 
 LABELS = "labels.csv"
+# What a person may say that a picture shows: a digit, or none.
+CHOICES = (*map(str, range(10)), "none")
 
 
 class FolderError(OperatorError):
@@ -38,7 +40,7 @@ def read_labels(path: Path) -> list[Labelled]:
     except (UnicodeDecodeError, csv.Error) as cause:
         raise FolderError(f"{path} cannot be read: {cause}.") from cause
     if not rows:
-        raise FolderError(f"{path} lists no pictures.")
+        raise FolderError(f"{path} lists no files.")
     if not {"file", "label"} <= rows[0].keys():
         raise FolderError(f"{path} needs the columns file and label in its first line.")
     labelled = []

@@ -22,8 +22,8 @@ from model.decode import load_grey, open_image
 from model.errors import BadImage
 from operate.command import run
 from operate.config import ROOT, OperatorError
-from operate.labelling import CHOICES, LabelTable, find_pictures, read_answer
-from operate.labels import LABELS
+from operate.labelling import LabelTable, find_pictures, read_answer
+from operate.labels import CHOICES, LABELS
 from operate.page import PageServer, send_policy
 
 # What the page consists of.

@@ -19,7 +19,7 @@ from train.hand import Hand, Known
 from train.mnist import read_mnist
 from train.more import CHECKPOINT
 from train.outliers import make_outliers
-from train.record import describe_machine, read_record, write_record
+from train.record import describe_machine, put_in_place, read_record, write_record
 from train.samples import read_held_out_samples
 from train.sheets.layout import NOT_ONE_DIGIT
 
@@ -79,8 +79,7 @@ def replace(net: DigitNet, hand: Hand, inputs: Tensor, record: dict[str, Any], o
         )
         print(sentence, file=sys.stderr)
         return 1
-    candidate.replace(options.weights)
-    candidate.with_suffix(".json").replace(options.weights.with_suffix(".json"))
+    put_in_place(candidate, options.weights)
     print(f"Wrote {options.weights}.")
     return 0
 

@@ -13,10 +13,10 @@ from model.engine import Engine, build_engine
 from model.errors import BadImage
 from model.geometry import Ink
 from model.recognise import recognise
-from operate.labels import FolderError, Labelled, list_pictures
+from operate.labels import CHOICES, FolderError, Labelled, list_pictures
 from train.sheets.layout import NOT_ONE_DIGIT
 
-MEANINGS = {**{str(digit): digit for digit in range(10)}, "none": NOT_ONE_DIGIT}
+MEANINGS = dict(zip(CHOICES, (*range(10), NOT_ONE_DIGIT), strict=True))
 # A third of all SHA-256 are below.
 HELD_OUT_BELOW = "5" * 64
 # Fewer pictures to learn from, or held out, tell nothing.

@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.record import compute_hash
-from train.export import export
+from train.export import Net, export, load
 from train.fit import Checkpoint
 
 CHECKPOINT = ".checkpoint"
@@ -59,29 +60,44 @@ def read_record(weights: Path) -> dict[str, Any]:
 
 
 def write(
-    net: nn.Module, last: nn.Module, inputs: Tensor, weights: Path, record: dict[str, Any], measure: str, force: bool
+    net: Net,
+    last: nn.Module,
+    inputs: Tensor,
+    weights: Path,
+    record: dict[str, Any],
+    measure: Callable[[Net], dict[str, float]],
+    force: bool,
 ) -> int:
     """Export a net with a last layer, quantised with inputs, and its record; return 1 if a better one is kept.
 
-    measure is the entry of the record by which weights are compared: the higher, the better.
+    measure returns what the record says of the weights as exported; its first entry decides: the higher, the better.
     """
-    record |= describe_machine()
+    candidate = weights.with_suffix(".worse.onnx")
+    export(net, last, inputs, candidate)
+    write_record(candidate, record)
+    measured = measure(load(net, candidate))
+    record |= measured | describe_machine()
+    write_record(candidate, record)
     print(json.dumps(record, indent=2))
-    kept = 0.0 if force or not weights.exists() else read_record(weights)[measure]
-    refused = record[measure] < kept
     weights.with_suffix(CHECKPOINT).unlink(missing_ok=True)
-    target = weights.with_suffix(".worse.onnx") if refused else weights
-    export(net, last, inputs, target)
-    write_record(target, record)
-    if refused:
+    name, value = next(iter(measured.items()))
+    kept = 0.0 if force or not weights.exists() else read_record(weights)[name]
+    if value < kept:
         print(
-            f"Kept {weights}: its {measure.replace('_', ' ')} {kept:.2%} is better than {record[measure]:.2%}. "
-            f"The new weights are in {target}: use --force to replace the old ones.",
+            f"Kept {weights}: its {name.replace('_', ' ')} {kept:.2%} is better than {value:.2%}. "
+            f"The new weights are in {candidate}: use --force to replace the old ones.",
             file=sys.stderr,
         )
         return 1
-    print(f"Wrote {target}.")
+    put_in_place(candidate, weights)
+    print(f"Wrote {weights}.")
     return 0
+
+
+def put_in_place(candidate: Path, weights: Path) -> None:
+    """Put candidate weights and their record in the place of others."""
+    candidate.replace(weights)
+    candidate.with_suffix(".json").replace(weights.with_suffix(".json"))
 
 
 def write_record(weights: Path, record: dict[str, Any]) -> None:

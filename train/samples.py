@@ -11,9 +11,9 @@ from train.mnist import split
 from train.sheets.ink import draw_lines
 from train.strokes import Sample, read_mnist_samples, read_pen_strokes, read_semeion
 
-# Allographs that are told apart by the shape of each digit's pen strokes.
+# Allographs, by the shape of its pen strokes, of each digit.
 GROUPS = 10
-# What they are told apart by: digits drawn this small, with a pen this wide, in pixels.
+# Shapes are compared on digits drawn this small, with a pen this wide, in pixels.
 GROUP_PX, GROUP_PEN_PX = 16, 2.0
 MNIST_SAMPLES = 13_000
 # Digits built of each form in the catalogue.

@@ -47,9 +47,8 @@ OUTLIER_SHARE = 0.15
 LAST_EPOCHS, LAST_MILD_SHARE = 0.2, 0.8
 # The command line and the records call sheets pages, and pen strokes pens.
 HANDWRITING = ("pens", "semeion", "allographs")
-INGREDIENTS = (
-    *("pages", "thumbnails", *HANDWRITING, "styles", "geometry", "elastic", "strokes", "corruptions", "outliers"),
-)
+VARIATIONS = ("styles", "geometry", "elastic", "strokes", "corruptions", "outliers")
+INGREDIENTS = ("pages", "thumbnails", *HANDWRITING, *VARIATIONS)
 # Beside MNIST: digits found on sheets, and in thumbnails.
 SHEETS, THUMBNAILS = 20_000, 16_000
 # The probability of each digit 0..9 for the labels 0 to 9, ONE_OR_SEVEN and, last, NOT_ONE_DIGIT.
@@ -71,20 +70,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = time.monotonic() - started
     pixels, digits = read_mnist(train=True)
     held_out = split()[1][: options.limit]
+
+    def measure(net: DigitNet) -> dict[str, float]:
+        return {
+            MEASURE: round(accuracy(net, pixels[held_out], digits[held_out]), 4),
+            "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_mnist(train=False))), 4),
+        }
+
     record = {
         "seed": options.seed,
         "epochs": options.epochs,
         "limit": options.limit,
         "without": sorted(options.without),
         "start": compute_hash(options.start) if options.start else None,
-        MEASURE: round(accuracy(net, pixels[held_out], digits[held_out]), 4),
-        "test_accuracy": round(accuracy(net, *(part[: options.limit] for part in read_mnist(train=False))), 4),
         "duration_s": round(seconds, 1),
     }
     seen = pixels[split()[0][:SEEN]]
     if hand:
-        return replace(net, hand, seen, record, options)
-    return write(net, nn.Softmax(1), seen, options.weights, record, MEASURE, options.force)
+        return replace(net, hand, seen, record | measure(net), options)
+    return write(net, nn.Softmax(1), seen, options.weights, record, measure, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -50,15 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     samples = read_samples(WITHOUT, options.pictures)
     net = train(samples, options)
     seconds = time.monotonic() - started
+
+    def describe(net: InkNet) -> dict[str, float]:
+        share = measure(net, read_held_out_samples(), min(options.pictures, VALIDATION_PICTURES))
+        return {MEASURE: round(share, 4)}
+
     record = {
         "seed": options.seed,
         "pictures": options.pictures,
-        MEASURE: round(measure(net, read_held_out_samples(), min(options.pictures, VALIDATION_PICTURES)), 4),
         "duration_s": round(seconds, 1),
     }
     sheets = RandomSheets(samples, SEEN, FIXED_SEED)
     seen = stack([sheets[number] for number in range(SEEN)])[0].float()
-    return write(net, nn.Sigmoid(), seen, options.weights, record, MEASURE, options.force)
+    return write(net, nn.Sigmoid(), seen, options.weights, record, describe, options.force)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:

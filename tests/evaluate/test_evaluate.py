@@ -81,7 +81,7 @@ def test_sub_folders_are_classes_taken_in_turn(tmp_path: Path) -> None:
     ("labels", "reason"),
     [
         (None, "holds neither labels.csv"),
-        (b"", "lists no pictures"),
+        (b"", "lists no files"),
         (b"name,digit\na.png,1\n", "needs the columns file and label"),
         (b"file,label\na.png,\n", "line 2: file or label is missing"),
         (b"\xff\xfe\x00", "labels.csv cannot be read"),

@@ -40,5 +40,4 @@ def test_the_shipped_weights_are_as_accurate_as_their_record_says(
     record = json.loads((ROOT / "model" / "digit_net.json").read_text())
     measured = accuracy(shipped_net, *mnist_test)
     assert measured >= 0.994
-    # The record is of the net before its weights were rounded to 7 bits.
-    assert measured == pytest.approx(record["test_accuracy"], abs=5e-4)
+    assert measured == pytest.approx(record["test_accuracy"], abs=1e-4)

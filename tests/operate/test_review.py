@@ -164,7 +164,7 @@ def test_what_cannot_be_reviewed_is_said(
             shutil.copy(EXAMPLES[7], folder)
             (folder / "labels.csv").write_text(table)
     for arguments, sentence in (
-        ([empty], "contains no pictures."),
+        ([empty], "has no picture files."),
         ([wrong], "needs the columns file and label in its first line."),
         ([kept, "--port", "99999"], "name another with --port."),
     ):

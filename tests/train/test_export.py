@@ -29,7 +29,9 @@ def test_the_class_and_both_engines_read_mnist_alike(
     served = engine.classify(pixels.numpy())
     assert np.count_nonzero(served.argmax(1) != ported.argmax(1)) == 0
     # The class multiplies in 32 bits what is served in 8: a few digits are on the border.
-    assert np.count_nonzero(served.argmax(1) != defined) <= 3
+    differ = served.argmax(1) != defined
+    assert np.count_nonzero(differ) <= 3
+    assert np.diff(np.sort(served[differ])[:, -2:]).max(initial=0) < 0.1
     assert np.abs(served - ported).max() < 0.05
 
 

@@ -77,7 +77,7 @@ def test_something_is_held_out_and_something_is_not(count: int) -> None:
 
 CLASSES: dict[str, Callable[[Path], object]] = {
     "holds neither labels.csv": lambda folder: (folder / "7").mkdir(),
-    "lists no pictures": lambda folder: (folder / "labels.csv").touch(),
+    "lists no files": lambda folder: (folder / "labels.csv").touch(),
     "0.png has the label seven: it must be a digit from 0 to 9, or none": lambda folder: write(folder, ["0.png,seven"]),
     f"has 0 pictures to learn from and 1 to hold out: at least {LEAST} of each": lambda folder: write(
         folder, ["0.png,7"]

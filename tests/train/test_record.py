@@ -18,9 +18,8 @@ def write_with(weights: Path, share: float, force: bool = False) -> int:
     net = nn.Sequential(nn.Conv1d(2, 1, 1), nn.Conv1d(1, 1, 1))
     for number, parameter in enumerate(net.parameters()):
         nn.init.constant_(parameter, number)
-    return write(
-        net, nn.Sigmoid(), torch.zeros(3, 2, 4), weights, {"seed": 3, "share_read": share}, "share_read", force
-    )
+    inputs = torch.zeros(3, 2, 4)
+    return write(net, nn.Sigmoid(), inputs, weights, {"seed": 3}, lambda _: {"share_read": share}, force)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A person says on the page which digit a picture shows, and is heard, thanked and told what is kept."""
+"""A person says on the page which digit a picture shows, is thanked for it, and sees what is kept."""
 
 import csv
 import json
