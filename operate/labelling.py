@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from model.formats import SUFFIXES
 from operate.config import OperatorError
-from operate.labels import CHOICES, LABELS
+from operate.labels import CHOICES, LABELS, read_rows
 
 
 class LabelTable:
@@ -24,12 +24,7 @@ class LabelTable:
 
     def list_files(self) -> list[str]:
         """Return the paths that have a line, relative to the folder. Raises OperatorError."""
-        try:
-            rows = list(csv.DictReader(io.StringIO(self.read().removeprefix("\ufeff"), newline="")))
-        except (UnicodeDecodeError, csv.Error) as cause:
-            raise OperatorError(f"{self.path} cannot be read: {cause}.") from cause
-        if rows and not {"file", "label"} <= rows[0].keys():
-            raise OperatorError(f"{self.path} needs the columns file and label in its first line.")
+        rows = read_rows(self.path) if self.path.exists() else []
         return [(row["file"] or "").strip() for row in rows]
 
     def add(self, file: str, label: str) -> None:

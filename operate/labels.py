@@ -34,15 +34,9 @@ def list_pictures(folder: Path) -> list[Labelled]:
 
 def read_labels(path: Path) -> list[Labelled]:
     """Return what labels.csv lists, whose files are relative to its folder. Raises FolderError."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as cause:
-        raise FolderError(f"{path} cannot be read: {cause}.") from cause
+    rows = read_rows(path)
     if not rows:
         raise FolderError(f"{path} lists no files.")
-    if not {"file", "label"} <= rows[0].keys():
-        raise FolderError(f"{path} needs the columns file and label in its first line.")
     labelled = []
     for number, row in enumerate(rows, 2):
         file_name, label, writer = ((row.get(name) or "").strip() for name in ("file", "label", "writer"))
@@ -50,6 +44,18 @@ def read_labels(path: Path) -> list[Labelled]:
             raise FolderError(f"{path}, line {number}: file or label is missing.")
         labelled.append(Labelled(path.parent / file_name, label, writer))
     return labelled
+
+
+def read_rows(path: Path) -> list[dict[str, str | None]]:
+    """Return the rows of labels.csv; a cell that is missing is None. Raises FolderError."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise FolderError(f"{path} cannot be read: {cause}.") from cause
+    if rows and not {"file", "label"} <= rows[0].keys():
+        raise FolderError(f"{path} needs the columns file and label in its first line.")
+    return rows
 
 
 def list_classes(folder: Path) -> list[Labelled]:
