@@ -1,4 +1,4 @@
-"""Both nets, each compiled into the function that runs fastest on the machine that serves it."""
+"""The nets, each compiled into the function that runs fastest on the machine that serves it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +8,11 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from model.geometry import SIDE_PX, Pixels
+from model.geometry import SIDE_PX
 from model.ink import InkEngine
 from model.ink_input import VIEW_PX
-from model.record import INK_WEIGHTS, WEIGHTS, check_record
+from model.numbers import STEP_PX, Classify, Detect
+from model.record import INK_WEIGHTS, NUMBER_WEIGHTS, WEIGHTS, check_record, read_record
 
 # Pictures are run in batches of these sizes: each has its own kernels, which take memory, and time to make.
 SIZES = (32, 16, 8, 4, 2, 1)
@@ -22,10 +23,13 @@ Run = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 
 
 class Engine(NamedTuple):
-    """Both nets as functions: DigitNet from (n, 1, 28, 28) uint8 pixels to (n, 10) probabilities, and InkNet."""
+    """The nets as functions: DigitNet from (n, 1, 28, 28) uint8 pixels to (n, 10) probabilities, InkNet, NumberNet."""
 
-    classify: Callable[[Pixels], NDArray[np.float32]]
+    classify: Classify
     segment: InkEngine
+    detect: Detect
+    # By which the confidence in a number is estimated.
+    certainty: dict[str, float]
 
 
 def name_precision(core: openvino.Core) -> str:
@@ -34,11 +38,35 @@ def name_precision(core: openvino.Core) -> str:
 
 
 def build_engine(threads: int = 1, weights: Path = WEIGHTS) -> Engine:
-    """Return both nets for the processor, with DigitNet's weights. Raises RuntimeError if weights are damaged.
+    """Return the nets for the processor, with DigitNet's weights. Raises RuntimeError if weights are damaged.
 
-    What is not in 8 bits is multiplied in bfloat16 where the processor does that in hardware, else in float32. All
-    kernels are made here, so that the first request is as fast as the others.
+    All kernels are made here, so that the first request is as fast as the others; but NumberNet's views have many
+    sizes, and their kernels are made when they are first seen, in 20 ms.
     """
+    detect = load(NUMBER_WEIGHTS, threads)
+    detect(np.zeros((1, 2, 10 * STEP_PX, 10 * STEP_PX), np.float32))
+    certainty = read_record(NUMBER_WEIGHTS)["certainty"]
+    return Engine(build_classifier(threads, weights), build_segmenter(threads), detect, certainty)
+
+
+def build_classifier(threads: int = 1, weights: Path = WEIGHTS) -> Classify:
+    """Return DigitNet as a function. Raises RuntimeError if its weights are damaged."""
+    return in_sizes(SIZES, load(weights, threads), np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
+
+
+def build_segmenter(threads: int = 1) -> InkEngine:
+    """Return InkNet as a function. Raises RuntimeError if its weights are damaged."""
+    blank = np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32)
+    segment = in_sizes(INK_SIZES, load(INK_WEIGHTS, threads), blank)
+    return lambda planes: segment(planes)[:, 0]
+
+
+def load(weights: Path, threads: int) -> Run:
+    """Return a net as a function on so many threads. Raises RuntimeError if its weights are damaged.
+
+    What is not in 8 bits is multiplied in bfloat16 where the processor does that in hardware, else in float32.
+    """
+    check_record(weights)
     core = openvino.Core()
     settings = {
         "INFERENCE_PRECISION_HINT": name_precision(core),
@@ -47,21 +75,14 @@ def build_engine(threads: int = 1, weights: Path = WEIGHTS) -> Engine:
         # Each worker would be bound to the same core.
         "ENABLE_CPU_PINNING": False,
     }
+    request = core.compile_model(weights, "CPU", settings).create_infer_request()
 
-    def load(net: Path) -> Run:
-        check_record(net)
-        request = core.compile_model(net, "CPU", settings).create_infer_request()
+    def run(numbers: NDArray[np.generic]) -> NDArray[np.float32]:
+        request.set_input_tensor(openvino.Tensor(numbers, shared_memory=True))
+        request.infer()
+        return request.get_output_tensor().data.copy()
 
-        def run(numbers: NDArray[np.generic]) -> NDArray[np.float32]:
-            request.set_input_tensor(openvino.Tensor(numbers, shared_memory=True))
-            request.infer()
-            return request.get_output_tensor().data.copy()
-
-        return run
-
-    classify = in_sizes(SIZES, load(weights), np.zeros((SIZES[0], 1, SIDE_PX, SIDE_PX), np.uint8))
-    segment = in_sizes(INK_SIZES, load(INK_WEIGHTS), np.zeros((INK_SIZES[0], 2, VIEW_PX, VIEW_PX), np.float32))
-    return Engine(classify, lambda planes: segment(planes)[:, 0])
+    return run
 
 
 def in_sizes(sizes: Sequence[int], run: Run, blank: NDArray[np.generic]) -> Run:

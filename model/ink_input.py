@@ -54,3 +54,11 @@ def mask_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the height and width at which the net's mask shows a picture of a shape (h, w)."""
     height, width = view_shape(shape)
     return -(-height // 2), -(-width // 2)
+
+
+def standardise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the planes of (h, w) uint8 grey levels in their size: (2, h, w) float32."""
+    levels = grey.astype(np.float32)
+    high = levels - average(levels, NEAR_PX)
+    spread = np.sqrt(average(high * high, FAR_PX))
+    return np.stack([(levels - levels.mean()) / (levels.std() + LEAST_DEVIATION), high / (spread + LEAST_DEVIATION)])

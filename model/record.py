@@ -3,9 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-# The exported nets that are shipped, DigitNet and InkNet.
-WEIGHTS, INK_WEIGHTS = (Path(__file__).with_name(name) for name in ("digit_net.onnx", "ink_net.onnx"))
+# The exported nets that are shipped, DigitNet, InkNet and NumberNet.
+WEIGHTS, INK_WEIGHTS, NUMBER_WEIGHTS = (
+    Path(__file__).with_name(f"{name}_net.onnx") for name in ("digit", "ink", "number")
+)
 
 
 def check_record(weights: Path) -> None:
@@ -26,3 +29,9 @@ def check_record(weights: Path) -> None:
 def compute_hash(file: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def read_record(weights: Path) -> dict[str, Any]:
+    """Return the record beside weights, empty if there is none."""
+    path = weights.with_suffix(".json")
+    return dict(json.loads(path.read_text())) if path.exists() else {}

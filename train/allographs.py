@@ -3,6 +3,7 @@
 A form is a curve along control points, each of which is moved at random, so that no two digits are alike.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,12 +66,27 @@ FORMS = (
     Form("tail closed", 9, "72,12 45,0 15,8 12,28 40,40 70,25 72,12! 78,75 55,100 20,95 20,75 72,55"),
     Form("square loop", 9, "75,5! 10,5! 10,40! 70,40! 75,5! 72,100"),
 )
+# Forms that are digits among digits; alone they would be letters or signs.
+IN_ROWS = (
+    Form("like a leaning l", 1, "0,95 45,60 75,20 70,0 55,5 40,60 45,100"),
+    Form("like an h", 4, "38,0! 15,55 10,95! 25,60 55,45 70,60 65,100"),
+    Form("like a u with a stem", 4, "15,5! 5,50 35,65 75,40! 85,10! 70,100"),
+    Form("like an r", 5, "0,12 20,5! 25,100! 32,45 60,8 100,5"),
+    Form("like a tick", 5, "0,40 20,35! 35,100! 55,45 75,5! 110,0"),
+    Form("like a t", 7, "15,12 30,2 55,8! 45,55 35,100; 0,58 95,48"),
+    Form("like a t with a hook", 7, "0,25! 10,5! 55,5! 45,60 45,100; 10,62 85,60"),
+    Form("low bar", 7, "0,20! 10,0! 80,3! 45,60 30,100; 5,75 80,68"),
+    Form("like a B", 8, "20,0! 12,100! 65,98 78,72 60,52 18,48! 65,42 70,10 20,0"),
+    Form("like a gamma", 8, "5,10! 40,45 68,75 55,100 35,98 28,75 55,40 90,0!"),
+    Form("like a P", 9, "20,100! 25,50 28,5! 65,0 85,22 65,45 25,50"),
+    Form("like a rho", 9, "10,100! 25,60 40,10 65,0 80,20 65,45 30,50"),
+)
 
 
-def build_samples(count: int, seed: int) -> list[Sample]:
+def build_samples(count: int, seed: int, forms: Sequence[Form] = FORMS) -> list[Sample]:
     """Return so many digits of each form."""
     chance = np.random.default_rng((seed, 2))
-    return [build(form, chance) for form in FORMS for _ in range(count)]
+    return [build(form, chance) for form in forms for _ in range(count)]
 
 
 def build(form: Form, chance: Generator) -> Sample:

@@ -12,6 +12,7 @@ from model.digit_net import DigitNet
 from model.engine import Engine, build_engine
 from model.geometry import make_ink
 from model.recognise import Reading, recognise
+from model.record import read_record
 from operate.config import read_model_config
 from train.detected import detect_in_thumbnails, detect_on_sheets
 from train.export import export
@@ -19,7 +20,7 @@ from train.hand import Hand, Known
 from train.mnist import read_mnist
 from train.more import CHECKPOINT
 from train.outliers import make_outliers
-from train.record import describe_machine, put_in_place, read_record, write_record
+from train.record import describe_machine, put_in_place, write_record
 from train.samples import read_held_out_samples
 from train.sheets.layout import NOT_ONE_DIGIT
 

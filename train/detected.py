@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.engine import build_engine
+from model.engine import build_segmenter
 from model.geometry import Box
 from model.ink import find_ink
 from model.thumbnail import separate_ink
@@ -25,7 +25,7 @@ LEAST_OVERLAP = 0.7
 
 def detect_on_sheets(samples: list[Sample], count: int, seed: int, workers: int) -> tuple[Tensor, Tensor]:
     """Return what InkNet finds on random sheets: (n, 1, 28, 28) uint8 pixels and (n,) int64 digits or NOT_ONE_DIGIT."""
-    segment = build_engine().segment
+    segment = build_segmenter()
     sheets = DataLoader(RandomSheets(samples, count, seed), BATCH, num_workers=workers, collate_fn=list)
     pixels, digits = [], []
     for batch in tqdm(sheets, "sheets", unit="batch", leave=False, disable=None):

@@ -30,19 +30,23 @@ class Batches(CalibrationDataReader):
         return None if batch is None else {"inputs": batch.numpy()}
 
 
-def export(net: nn.Module, last: nn.Module, inputs: Tensor, file: Path) -> None:
+def export(net: nn.Module, last: nn.Module, inputs: Tensor, file: Path, step: int | None = None) -> None:
     """Write a net, with a last layer that makes probabilities, for batches of any size.
+
+    With a step, height and width of its inputs may be any multiples of that.
 
     Convolutions but the first and the last multiply in 8 bits; how large their inputs are is seen on (n, ...) inputs.
     Weights get 7 bits: two products of 8 overflow the 16 bits in which processors with AVX2 alone add them.
     """
     served = nn.Sequential(net, last).cpu().eval()
+    dimension = torch.export.Dim
+    sides = {2: step * dimension("high"), 3: step * dimension("wide")} if step else {}
     program = torch.onnx.export(
         served,
         (inputs[:2],),
         input_names=["inputs"],
         output_names=["probabilities"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
+        dynamic_shapes=({0: torch.export.Dim("n")} | sides,),
         dynamo=True,
         verbose=False,
     )

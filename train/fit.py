@@ -1,4 +1,4 @@
-"""The training loop of both nets."""
+"""The training loop of all nets."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

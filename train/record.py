@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.record import compute_hash
+from model.record import compute_hash, read_record
 from train.export import Net, export, load
 from train.fit import Checkpoint
 
@@ -53,27 +53,23 @@ def may_write(weights: Path, measure: str, force: bool) -> bool:
     return False
 
 
-def read_record(weights: Path) -> dict[str, Any]:
-    """Return the record beside weights, empty if there is none."""
-    path = weights.with_suffix(".json")
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
 def write(
     net: Net,
     last: nn.Module,
     inputs: Tensor,
     weights: Path,
     record: dict[str, Any],
-    measure: Callable[[Net], dict[str, float]],
+    measure: Callable[[Net], dict[str, Any]],
     force: bool,
+    step: int | None = None,
 ) -> int:
     """Export a net with a last layer, quantised with inputs, and its record; return 1 if a better one is kept.
 
     measure returns what the record says of the weights as exported; its first entry decides: the higher, the better.
+    With a step, height and width of the inputs may be any multiples of that.
     """
     candidate = weights.with_suffix(".worse.onnx")
-    export(net, last, inputs, candidate)
+    export(net, last, inputs, candidate, step)
     write_record(candidate, record)
     measured = measure(load(net, candidate))
     record |= measured | describe_machine()

@@ -8,7 +8,6 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.geometry import PIXEL_MEAN, PIXEL_STD
-from model.ink_net import InkNet
 
 DROPOUT = 0.4
 
@@ -43,10 +42,10 @@ class NormalisedNet(nn.Module):
         return self.fc2(features)[0].T
 
 
-def normalise(net: InkNet) -> InkNet:
-    """Return a net with batch normalisation after each of its convolutions but the last."""
+def normalise(net: Net) -> Net:
+    """Return a net with batch normalisation after each of its convolutions but the last ones."""
     for name, layer in list(net.named_children()):
-        if name != "last":
+        if not name.startswith("last"):
             conv = cast("nn.Conv2d", layer)
             setattr(net, name, nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
     return net

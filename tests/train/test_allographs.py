@@ -5,12 +5,12 @@ import numpy as np
 from evaluate.allographs import draw
 from evaluate.pictures import png
 from evaluate.predictions import predict_in_process
-from train.allographs import FORMS, ONE_OR_SEVEN, build, build_samples
+from train.allographs import FORMS, IN_ROWS, ONE_OR_SEVEN, build, build_samples
 
 
 def test_each_form_is_written_differently_each_time() -> None:
     chance = np.random.default_rng(0)
-    for form in FORMS:
+    for form in (*FORMS, *IN_ROWS):
         once, again = build(form, chance), build(form, chance)
         assert once.digit == again.digit == form.digit
         assert once.lines.shape == again.lines.shape

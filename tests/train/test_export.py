@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.digit_net import DigitNet
 from model.engine import Engine
-from model.record import INK_WEIGHTS, WEIGHTS
+from model.record import INK_WEIGHTS, NUMBER_WEIGHTS, WEIGHTS
 from operate.config import ROOT
 from train.export import export
 
@@ -35,7 +35,7 @@ def test_the_class_and_both_engines_read_mnist_alike(
     assert np.abs(served - ported).max() < 0.05
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, INK_WEIGHTS], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [WEIGHTS, INK_WEIGHTS, NUMBER_WEIGHTS], ids=lambda file: file.stem)
 def test_an_exported_net_is_small_and_says_nothing_of_the_machine_that_made_it(file: Path) -> None:
     content = file.read_bytes()
     assert len(content) < 3_500_000

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from train import train, train_ink
+from train import train, train_ink, train_numbers
 from train.export import load
 from train.record import may_write, write
 
@@ -84,7 +84,7 @@ def test_a_record_alone_is_no_obstacle(weights: Path) -> None:
     assert weights.exists()
 
 
-@pytest.mark.parametrize("main", [train.main, train_ink.main])
+@pytest.mark.parametrize("main", [train.main, train_ink.main, train_numbers.main])
 def test_a_missing_folder_is_noticed_before_training(
     main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

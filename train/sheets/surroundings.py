@@ -17,7 +17,10 @@ from train.strokes import Sample
 
 
 def neighbours(layout: Layout, samples: list[Sample], chance: Generator) -> Field | None:
-    """Return other writing and print outside the digit's box, smaller than it or cut off by the rim."""
+    """Return other writing and print outside the digit's box, smaller than it or cut off by the rim.
+
+    Without samples it is scribbles.
+    """
     if chance.random() < 0.55:
         return None
     shape, has_digit = layout.shape, len(layout.lines) > 0
@@ -26,7 +29,7 @@ def neighbours(layout: Layout, samples: list[Sample], chance: Generator) -> Fiel
     pieces = []
     for _ in range(int(chance.integers(1, 7))):
         kind = chance.random()
-        other = scribble(chance) if kind < 0.25 else pick(samples, chance).lines
+        other = scribble(chance) if kind < 0.25 or not samples else pick(samples, chance).lines
         height = chance.uniform(0.12, 0.55) * size if has_digit else chance.uniform(0.03, 0.1) * max(shape)
         at_rim = chance.random() < 0.55
         if at_rim:
