@@ -11,19 +11,31 @@ from typing import TypeGuard
 
 from ts.context import Context
 
-from handler.explanation import explain
+from handler.explanation import explain, explain_digits
 from handler.keep import Keeper
 from handler.limit import begin_step, limit_steps
 from handler.metrics import Tally
-from handler.requests import Answer, Request, Row, name_request, parse_request, wants_explanation, write_response
+from handler.requests import (
+    Answer,
+    Request,
+    Row,
+    is_doubted,
+    name_request,
+    parse_request,
+    wants_explanation,
+    write_response,
+)
 from model.decode import Picture, turn_back
 from model.engine import build_engine
 from model.errors import BadImage
 from model.geometry import Ink
-from model.recognise import Reading, recognise
+from model.numbers import Number
+from model.recognise import DECIMALS, Reading, read_first, recognise, recognise_numbers
 
 # Pictures that are recognised in one step of handler.limit: 3 s of processor time at most.
 STEP_PICTURES = 1024
+# Pictures of a request in which numbers are looked for: each takes 5 to 200 ms of a core, 0.7 s if full of digits.
+MAX_NUMBERED = 64
 
 
 class DigitHandler:
@@ -33,7 +45,7 @@ class DigitHandler:
     """
 
     def initialize(self, context: Context) -> None:
-        """Load both nets, and the confidence from which an answer counts as certain, from the archive."""
+        """Load the nets, and the confidence from which an answer counts as certain, from the archive."""
         # A log line per batch takes time.
         logging.getLogger().setLevel(logging.WARNING)
         # Pillow warns of sizes, which are checked here, and of every odd tag.
@@ -56,6 +68,7 @@ class DigitHandler:
             requests = self.preprocess(data)
             decoded = perf_counter()
             readings = self.inference([each for request in requests for each in request.pictures])
+            readings = self.read_numbers(requests, readings)
             times = f"decode_ms={1000 * (decoded - begun):.3f} nets_ms={1000 * (perf_counter() - decoded):.3f}"
             return self.postprocess(requests, readings, times)
 
@@ -64,7 +77,7 @@ class DigitHandler:
         return [parse_request(row, self.context.get_all_request_header(index)) for index, row in enumerate(data)]
 
     def inference(self, data: list[Picture | Ink | BadImage]) -> list[Reading | BadImage]:
-        """Run both nets over the good pictures, and over doubted ones that EXIF turned also as they are stored.
+        """Read the digit in the good pictures, and in doubted ones that EXIF turned also as they are stored.
 
         Of those, a certain reading counts: the file may lie about how it is turned.
         """
@@ -79,8 +92,37 @@ class DigitHandler:
                 readings[index] = reading._replace(is_as_stored=True)
         return readings
 
+    def read_numbers(self, requests: list[Request], readings: list[Reading | BadImage]) -> list[Reading | BadImage]:
+        """Return n readings with the numbers of those pictures in which a request wants them looked for."""
+        rest = iter(readings)
+        found: list[Reading | BadImage] = []
+        for request in requests:
+            left = MAX_NUMBERED
+            for picture, reading in zip(request.pictures, rest, strict=False):
+                is_wanted = request.read == "numbers" or (request.read == "auto" and not self.is_certain(reading))
+                if is_wanted and left and isinstance(picture, Picture):
+                    left -= 1
+                    reading = self.add_numbers(picture, reading)
+                found.append(reading)
+        return found
+
+    def add_numbers(self, picture: Picture, reading: Reading | BadImage) -> Reading | BadImage:
+        """Return a reading with the numbers in its picture, or why the picture is refused when it is decoded again.
+
+        A picture that is refused as it seems blank may still have numbers, of which the first digit is then read.
+        """
+        begin_step()
+        try:
+            if isinstance(reading, BadImage):
+                numbers = recognise_numbers(picture, self.engine)
+                return read_first(numbers) if numbers else reading
+            shown = turn_back(picture) if reading.is_as_stored else picture
+            return reading._replace(numbers=recognise_numbers(shown, self.engine))
+        except BadImage as error:
+            return error.without_traceback()
+
     def recognise(self, pictures: Sequence[Picture | Ink | BadImage]) -> list[Reading | BadImage]:
-        """Run both nets over the good ones of any number of pictures, in steps."""
+        """Read the digit in the good ones of any number of pictures, in steps."""
         readings: list[Reading | BadImage] = []
         for first in range(0, len(pictures), STEP_PICTURES):
             begin_step()
@@ -96,9 +138,12 @@ class DigitHandler:
         rest = iter(readings)
         texts, answered = [], []
         for index, request in enumerate(data):
-            is_explained = wants_explanation(self.context.get_all_request_header(index))
-            own = islice(rest, len(request.pictures))
-            answers = [self.answer(reading, is_explained, request.wants_mask) for reading in own]
+            headers = self.context.get_all_request_header(index)
+            is_explained, with_mask = wants_explanation(headers), headers.get("mask") == "true"
+            own = list(islice(rest, len(request.pictures)))
+            answers = [self.answer(reading, is_explained, with_mask) for reading in own]
+            if is_explained:
+                explain_digits(own, answers, with_mask)
             self.tally.add(answers)
             if request.truths:
                 self.tally.add_truths(answers, request.truths)
@@ -108,8 +153,8 @@ class DigitHandler:
             if isinstance(answer, BadImage):
                 status = (503, "Service Unavailable") if answer.reason == "no_memory" else (400, "Bad Request")
                 self.context.set_response_status(*status, idx=index)
-            text, headers = write_response(request, answers, self.model, self.version)
-            for name, value in headers.items():
+            text, written = write_response(request, answers, self.model, self.version)
+            for name, value in written.items():
                 self.context.set_response_header(index, name, value)
             texts.append(text)
         if self.keeper:
@@ -122,7 +167,7 @@ class DigitHandler:
     def report(self, index: int, answers: list[Answer | BadImage], times: str) -> None:
         """Give AccessLog.java the fields of a request that only a worker knows, and log why pictures are refused."""
         reasons = [answer.reason for answer in answers if isinstance(answer, BadImage)]
-        doubted = sum(not answer["certain"] for answer in answers if not isinstance(answer, BadImage))
+        doubted = sum(is_doubted(answer) for answer in answers if not isinstance(answer, BadImage))
         counts = f"pictures={len(answers)} refused={len(reasons)} doubted={doubted}"
         self.context.set_response_header(index, "x-log-fields", f"{counts} {times}")
         if reasons:
@@ -141,7 +186,28 @@ class DigitHandler:
         }
         if reading.is_as_stored:
             answer["as_stored"] = True
+        if reading.numbers is not None:
+            answer["numbers"] = [self.describe(number) for number in reading.numbers]
         if is_explained:
             begin_step()
             answer |= explain(reading, self.engine.classify, with_mask)
         return answer
+
+    def describe(self, number: Number) -> Answer:
+        """Return what an answer says of a number."""
+        digits = [
+            {
+                "digit": each.digit,
+                "confidence": round(each.confidence, DECIMALS),
+                "box": [round(side) for side in each.box],
+                "probabilities": each.probabilities,
+            }
+            for each in number.digits
+        ]
+        return {
+            "text": number.text,
+            "confidence": number.confidence,
+            "certain": number.confidence >= self.certain_from,
+            "box": [round(side) for side in number.box],
+            "digits": digits,
+        }

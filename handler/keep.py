@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handler.metrics import Tally
-from handler.requests import Answer, Request
+from handler.requests import Answer, Request, is_doubted
 from model.decode import Picture, turn_back
 from model.errors import BadImage
 from model.geometry import Ink
@@ -30,7 +30,7 @@ WAITING = 64
 # The pause after each. Writing one takes some 5 ms of a core, of which an answer may have to wait for 1: a lower
 # priority would make it wait longer, as both threads need Python's lock.
 PAUSE_S = 0.1
-# The parts of an answer that are kept: an explanation's belong to the upload.
+# The parts of an answer that are kept: boxes, numbers among them, and explanations belong to the upload.
 PARTS = ("digit", "confidence", "certain", "probabilities", "as_stored")
 # With the number of a worker, one that is not written whole.
 NAME = re.compile(r"([0-9a-f]{16})\.(?:png|json)(?:\.\d+)?")
@@ -69,7 +69,7 @@ class Keeper:
         model, version = self.tally.model
         truths = request.truths or [""] * len(answers)
         for picture, answer, truth in zip(request.pictures, answers, truths, strict=True):
-            if isinstance(answer, BadImage) or isinstance(picture, BadImage) or (answer["certain"] and not truth):
+            if isinstance(answer, BadImage) or isinstance(picture, BadImage) or not (truth or is_doubted(answer)):
                 continue
             described = {name: answer[name] for name in PARTS if name in answer} | {"model": model, "version": version}
             if truth:

@@ -1,4 +1,4 @@
-"""Counts a worker's answers by digit, confidence and truth, those to expect right, and refused pictures."""
+"""Counts a worker's answers by digit, confidence and truth, those to expect right, numbers, and refused pictures."""
 
 import atexit
 import logging
@@ -10,7 +10,7 @@ from collections import defaultdict
 from ts.metrics.metric_cache_abstract import MetricCacheAbstract
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handler.requests import Answer
+from handler.requests import Answer, is_doubted
 from model.errors import BadImage
 
 PRINT_S = 1.0
@@ -38,7 +38,11 @@ class Tally:
             for answer in answers:
                 if isinstance(answer, BadImage):
                     self.counts["digit_refused_total", answer.reason] += 1
-                else:
+                    continue
+                for number in answer.get("numbers", []):
+                    self.counts["digit_numbers_total", "true" if number["certain"] else "false"] += 1
+                # The digit of a picture that is read as a number says nothing.
+                if answer["certain"] or is_doubted(answer):
                     confidence = answer["confidence"]
                     kind = str(answer["digit"]), "true" if answer["certain"] else "false"
                     self.counts["digit_answers_total", *kind] += 1

@@ -18,6 +18,8 @@ BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
 # What a picture may show by the word of its sender: a digit, or none.
 TRUTHS = (*map(str, range(10)), "none")
+# What to look for: numbers where a picture is doubted to show one digit, one digit only, or numbers in any case.
+READS = ("auto", "digit", "numbers")
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
 # Characters of a request's id, which is returned.
@@ -26,6 +28,11 @@ MAX_ID = 1000
 # One request as TorchServe hands it over: the raw body under "body"; the server takes the file out of a form.
 Row = dict[str, Any]
 Answer = dict[str, Any]
+
+
+def is_doubted(answer: Answer) -> bool:
+    """Return whether neither the digit nor one of the numbers in an answer is certain."""
+    return not answer["certain"] and not any(number["certain"] for number in answer.get("numbers", []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +45,10 @@ class Request:
     id: str = ""
     # The outputs that a v2 request wants, and whether each as bytes.
     outputs: dict[str, bool] = field(default_factory=dict)
-    # Whether explanations are to have the ink as a PNG.
-    wants_mask: bool = False
     # For each picture one of TRUTHS, or "" if its sender does not say; [] if there are none.
     truths: list[str] = field(default_factory=list)
+    # One of READS.
+    read: str = "auto"
 
 
 def parse_request(row: Row, headers: dict[str, Any]) -> Request:
@@ -51,8 +58,8 @@ def parse_request(row: Row, headers: dict[str, Any]) -> Request:
         upload = row["body"].removeprefix(BYTE_ORDER_MARK)
         if upload.lstrip()[:1] in (b"{", b"[", b'"'):
             return parse_json(upload, headers)
-        truths = parse_truths([None], headers)
-        return Request([decode(upload)], wants_mask=headers.get("mask") == "true", truths=truths)
+        truths, read = parse_truths([None], headers), parse_read(None, headers)
+        return Request([decode(upload)], truths=truths, read=read)
     except BadImage as error:
         return Request([error.without_traceback()])
     except MemoryError:
@@ -83,16 +90,17 @@ def parse_json(upload: bytes, headers: dict[str, Any]) -> Request:
         message = orjson.loads(upload[:end])
     except orjson.JSONDecodeError as cause:
         raise BadImage("The request is not valid JSON.") from cause
-    if isinstance(message, dict) and isinstance(message.get("instances"), list):
+    read = parse_read(find(message, "read"), headers)
+    if isinstance(find(message, "instances"), list):
         check_count(len(message["instances"]), wants_explanation(headers))
-        truths = parse_truths(map(find_truth, message["instances"]), headers)
-        return Request(decode_all(map(parse_picture, message["instances"])), "v1", truths=truths)
-    if isinstance(message, dict) and isinstance(message.get("inputs"), list):
+        truths = parse_truths((find(each, "truth") for each in message["instances"]), headers)
+        return Request(decode_all(map(parse_picture, message["instances"])), "v1", truths=truths, read=read)
+    if isinstance(find(message, "inputs"), list):
         if wants_explanation(headers):
             raise BadImage('Tensors are not explained: send "instances" to /v1/models/MODEL:explain.')
         return parse_inference(message, upload[end:], headers)
-    truths = parse_truths([find_truth(message)], headers)
-    return Request(decode_all([parse_picture(message)]), truths=truths)
+    truths = parse_truths([find(message, "truth")], headers)
+    return Request(decode_all([parse_picture(message)]), truths=truths, read=read)
 
 
 def parse_inference(message: Json, binary: bytes, headers: dict[str, Any]) -> Request:
@@ -102,19 +110,19 @@ def parse_inference(message: Json, binary: bytes, headers: dict[str, Any]) -> Re
     if len(name) > MAX_ID:
         raise BadImage(f"The id has {len(name)} characters: send at most {MAX_ID}.")
     given = parse_input(message, binary)
-    sent = find_truth(message.get("parameters"))
+    sent, read = (find(message.get("parameters"), each) for each in ("truth", "read"))
     if not isinstance(sent, list):
         sent = [sent] * len(given)
     elif len(sent) != len(given):
         raise BadImage(f"The request has {len(sent)} truths for {len(given)} pictures: send one for each, or a single.")
     truths = parse_truths(sent, headers)
     pictures = decode_all(map(parse_picture if isinstance(given, list) else check_ink, given))
-    return Request(pictures, "v2", name, outputs, truths=truths)
+    return Request(pictures, "v2", name, outputs, truths=truths, read=parse_read(read, headers))
 
 
-def find_truth(part: Any) -> Any:  # noqa: ANN401
-    """Return what a part of the JSON has as its truth, or None."""
-    return part.get("truth") if isinstance(part, dict) else None
+def find(part: Any, name: str) -> Any:  # noqa: ANN401
+    """Return what a part of the JSON has under a name, or None."""
+    return part.get(name) if isinstance(part, dict) else None
 
 
 def parse_truths(sent: Iterable[Any], headers: dict[str, Any]) -> list[str]:
@@ -134,6 +142,14 @@ def parse_truths(sent: Iterable[Any], headers: dict[str, Any]) -> list[str]:
     if not all(each is None or (type(each) in (int, str) and str(each) in TRUTHS) for each in truths):
         raise BadImage('The truth must be a digit from 0 to 9, or "none" for a picture that is not a digit.')
     return ["" if each is None else str(each) for each in truths]
+
+
+def parse_read(sent: Any, headers: dict[str, Any]) -> str:  # noqa: ANN401
+    """Return what a request wants read: one of READS, by its JSON or else its header. Raises BadImage for any other."""
+    wanted = [each for each in (sent, headers.get("read")) if each is not None]
+    if not all(each in READS for each in wanted):
+        raise BadImage("What is to be read must be auto, digit or numbers.")
+    return wanted[0] if wanted else READS[0]
 
 
 def check_ink(pixels: Pixels) -> Ink | BadImage:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from model.errors import BadImage
@@ -25,6 +26,7 @@ OUTPUTS: dict[str, tuple[str, list[int]]] = {
     "confidence": ("FP32", []),
     "certain": ("BOOL", []),
     "probabilities": ("FP32", [10]),
+    "numbers": ("BYTES", []),
     "error": ("BYTES", []),
 }
 LENGTH_BYTES = 4
@@ -175,11 +177,13 @@ def select_outputs(message: Json) -> dict[str, bool]:
 def write_outputs(answers: list[Json | BadImage], chosen: dict[str, bool]) -> tuple[list[Json], bytes]:
     """Return the chosen outputs for n answers, and the bytes of those that are wanted as bytes.
 
-    A bad picture has the digit -1 and probabilities of 0.
+    A bad picture has the digit -1 and probabilities of 0. Numbers are JSON texts, of no number if none were looked for.
     """
     nothing = {"digit": -1, "confidence": 0.0, "certain": False, "probabilities": [0.0] * 10}
     rows: list[Json] = [
-        nothing | {"error": str(answer)} if isinstance(answer, BadImage) else {"error": ""} | answer
+        nothing | {"numbers": "[]", "error": str(answer)}
+        if isinstance(answer, BadImage)
+        else answer | {"numbers": orjson.dumps(answer.get("numbers", [])).decode(), "error": ""}
         for answer in answers
     ]
     outputs, binary = [], b""

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from model.errors import BadImage, refusal
 from model.formats import FORMATS, identify, load_reader
 from model.geometry import Ink
-from model.grey import reduction, shrink, to_grey
+from model.grey import FINE_PX, SEARCH_PX, reduction, shrink, to_grey
 from model.limits import MAX_MEGAPIXELS, check_scans, check_size, count_megapixels
 from model.thumbnail import THUMBNAIL_PX, keep_mnist, separate_ink
 
@@ -75,11 +75,13 @@ class Picture(NamedTuple):
     scale: float
     # EXIF's number for how it was turned, 1 if it was not.
     orientation: int
+    # The file, from which more pixels can be had.
+    upload: bytes
 
 
 def decode(upload: bytes) -> Picture | Ink:
     """Decode the bytes of a picture file; a thumbnail or one of MNIST's form becomes its ink. Raises BadImage."""
-    return decode_small_png(upload) or decode_image(open_image(upload))
+    return decode_small_png(upload) or decode_image(open_image(upload), upload)
 
 
 def decode_small_png(upload: bytes) -> Ink | None:
@@ -114,7 +116,7 @@ def decode_all(uploads: Iterable[bytes | Ink | BadImage]) -> list[Picture | Ink 
             if left < 0:
                 sentence = f"The pictures of this request have more than {MAX_MEGAPIXELS} megapixels together: "
                 raise BadImage(sentence + "send fewer at a time.", "too_many_megapixels")
-            decoded.append(decode_image(image))
+            decoded.append(decode_image(image, upload))
         except BadImage as error:
             decoded.append(error.without_traceback())
     return decoded
@@ -122,7 +124,12 @@ def decode_all(uploads: Iterable[bytes | Ink | BadImage]) -> list[Picture | Ink 
 
 def turn_back(picture: Picture) -> Picture:
     """Return a picture as it is stored: some programs turn one and leave EXIF's note that it is to be turned."""
-    return picture._replace(grey=np.asarray(Image.fromarray(picture.grey).transpose(TURN_BACK[picture.orientation])))
+    return picture._replace(grey=turn(picture.grey, picture.orientation), orientation=1)
+
+
+def turn(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return (h, w) grey levels as they are stored, of which EXIF has this number."""
+    return np.asarray(Image.fromarray(grey).transpose(TURN_BACK[orientation]))
 
 
 def open_image(upload: bytes) -> Image.Image:
@@ -154,7 +161,15 @@ def refuse_damaged(name: str | None, cause: Exception) -> BadImage:
     return refusal("damaged")
 
 
-def decode_image(image: Image.Image) -> Picture | Ink:
+def decode_finer(picture: Picture) -> NDArray[np.uint8]:
+    """Return a picture's grey levels as its file has them, reduced until no side is above FINE_PX. Raises BadImage."""
+    if picture.scale <= 1:
+        return picture.grey
+    grey, orientation = load_grey(open_image(picture.upload), FINE_PX)
+    return grey if orientation == picture.orientation else turn(grey, orientation)
+
+
+def decode_image(image: Image.Image, upload: bytes) -> Picture | Ink:
     """Decode an open picture, as decode does. Raises BadImage."""
     longer = max(image.size)
     grey, orientation = load_grey(image)
@@ -162,15 +177,15 @@ def decode_image(image: Image.Image) -> Picture | Ink:
         sentence = f"The picture is too small or too narrow: send one of at least {NARROWEST_PX} pixels each way."
         raise BadImage(sentence, "too_small")
     if max(grey.shape) > THUMBNAIL_PX:
-        return Picture(grey, longer / max(grey.shape), orientation)
+        return Picture(grey, longer / max(grey.shape), orientation, upload)
     ink = keep_mnist(grey) or separate_ink(grey)
     if ink is None:
         raise refusal("blank")
     return ink
 
 
-def load_grey(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
-    """Return what a picture shows as (h, w) uint8 grey levels, upright, with no side above SEARCH_PX.
+def load_grey(image: Image.Image, longest: int = SEARCH_PX) -> tuple[NDArray[np.uint8], int]:
+    """Return what a picture shows as (h, w) uint8 grey levels, upright, with no side above the longest.
 
     That is the first frame, unless it is blank: then the last of an animation, or the first page that is not blank. The
     number is EXIF's for how it was turned, 1 if it was not. Raises BadImage.
@@ -178,32 +193,32 @@ def load_grey(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
     name = image.format
     try:
         if isinstance(image, JpegImageFile):
-            factor = reduction(image)
+            factor = reduction(image, longest)
             if factor > 1:
                 # JPEG decodes at a half, a quarter or an eighth of its size at a fraction of the cost.
                 image.draft(None, (image.width // factor or 1, image.height // factor or 1))
         elif isinstance(image, Jpeg2KImageFile):
-            load_halved(image)
+            load_halved(image, longest)
         elif name != "HEIF" and getattr(image, "is_animated", False):
             leave_blank_frames(image)
         image.load()
         if image.mode in ("L", "RGB"):
-            image = shrink(image)
+            image = shrink(image, longest)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if orientation != 1:
             ImageOps.exif_transpose(image, in_place=True)
-        grey = to_grey(image)
+        grey = to_grey(image, longest)
     except DECODE_ERRORS as cause:
         raise refuse_damaged(name, cause) from cause
-    return np.asarray(shrink(grey)), orientation if orientation in TURN_BACK else 1
+    return np.asarray(shrink(grey, longest)), orientation if orientation in TURN_BACK else 1
 
 
-def load_halved(image: Jpeg2KImageFile) -> None:
+def load_halved(image: Jpeg2KImageFile, longest: int) -> None:
     """Decode a JPEG 2000 at a half of its size, a quarter and so on, as far as it was made for that."""
     data = cast("io.BytesIO", image.fp).getvalue()
     coding_style = data.find(b"\xff\x52", data.find(b"\xff\x4f\xff\x51"))
     if image.mode != "P":
-        image.reduce = min(data[coding_style + 9], reduction(image).bit_length() - 1)
+        image.reduce = min(data[coding_style + 9], reduction(image, longest).bit_length() - 1)
     image.load()
     # While this is set, Pillow hides the method of the same name.
     image.reduce = 0

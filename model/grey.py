@@ -6,26 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Pictures with a longer side are reduced to it before the ink is found.
-SEARCH_PX = 400
+# Pictures with a longer side are reduced to it before the ink is found, and to the other before numbers are read.
+SEARCH_PX, FINE_PX = 400, 1200
 
 # Red, green and blue, and the brightness that Pillow makes of them (ITU-R BT.601).
 WITH_BRIGHTNESS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]], np.float32)
 
 
-def shrink(picture: Image.Image) -> Image.Image:
-    """Average whole blocks of pixels so that no side is above SEARCH_PX."""
-    factor = reduction(picture)
+def shrink(picture: Image.Image, longest: int = SEARCH_PX) -> Image.Image:
+    """Average whole blocks of pixels so that no side is above the longest."""
+    factor = reduction(picture, longest)
     return picture.reduce(factor) if factor > 1 else picture
 
 
-def reduction(picture: Image.Image) -> int:
-    """Return the least whole number by which a picture must be reduced so that no side is above SEARCH_PX."""
-    return -(-max(picture.size) // SEARCH_PX)
+def reduction(picture: Image.Image, longest: int = SEARCH_PX) -> int:
+    """Return the least whole number by which a picture must be reduced so that no side is above the longest."""
+    return -(-max(picture.size) // longest)
 
 
-def to_grey(picture: Image.Image) -> Image.Image:
-    """Return a picture in mode L; transparent parts become a background from which the ink stands out."""
+def to_grey(picture: Image.Image, longest: int = SEARCH_PX) -> Image.Image:
+    """Return a picture in mode L; transparent parts become a background from which the ink stands out.
+
+    Its size may stay, or be reduced until no side is above the longest.
+    """
     if picture.mode == "L":
         return picture
     if picture.mode == "F" or picture.mode.startswith("I"):
@@ -33,7 +36,7 @@ def to_grey(picture: Image.Image) -> Image.Image:
     if picture.mode == "LAB":
         return picture.getchannel("L")
     if not picture.has_transparency_data:
-        return strongest_grey(shrink(picture if picture.mode == "RGB" else picture.convert("RGB")))
+        return strongest_grey(shrink(picture if picture.mode == "RGB" else picture.convert("RGB"), longest))
     grey, alpha = picture.convert("LA").split()
     weights = np.asarray(alpha, np.float64)
     total = weights.sum()

@@ -1,15 +1,17 @@
-"""Recognises digits with both nets: InkNet finds the ink in each picture, DigitNet classifies it."""
+"""Recognises digits: InkNet finds the ink in each picture, DigitNet classifies it; NumberNet finds whole numbers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from model.decode import Picture
+from model.decode import Picture, decode_finer
 from model.engine import Engine
 from model.errors import BadImage, refusal
-from model.geometry import Ink
+from model.geometry import Box, Ink
 from model.ink import find_ink
+from model.numbers import Number, find_numbers
 
 # As many decimals as answers show.
 DECIMALS = 6
@@ -26,6 +28,8 @@ class Reading(NamedTuple):
     ink: Ink
     # Whether that is the picture as it is stored, not turned as its file says.
     is_as_stored: bool = False
+    # What else was looked for: None if it was not.
+    numbers: list[Number] | None = None
 
 
 def recognise(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> list[Reading | BadImage]:
@@ -46,6 +50,32 @@ def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> l
     """Return the ink in each of n pictures, or why it is refused."""
     found = iter(find_ink([each.grey for each in pictures if isinstance(each, Picture)], engine.segment))
     return [scale(next(found), each.scale) if isinstance(each, Picture) else each for each in pictures]
+
+
+def recognise_numbers(picture: Picture, engine: Engine) -> list[Number]:
+    """Return the numbers in a picture, in reading order, their boxes in pixels of the upload. Raises BadImage."""
+    numbers = find_numbers(
+        picture.grey, engine.detect, engine.classify, engine.certainty, partial(decode_finer, picture)
+    )
+
+    def enlarge(box: Box) -> Box:
+        left, top, right, bottom = (side * picture.scale for side in box)
+        return left, top, right, bottom
+
+    return [
+        number._replace(
+            box=enlarge(number.box), digits=[each._replace(box=enlarge(each.box)) for each in number.digits]
+        )
+        for number in numbers
+    ]
+
+
+def read_first(numbers: list[Number]) -> Reading:
+    """Return the first digit of some numbers as the reading of their picture, with half the confidence or less."""
+    digits = [digit for number in numbers for digit in number.digits]
+    share = 1 / max(2, len(digits))
+    spread = (share * np.array(digits[0].probabilities) + (1 - share) / 10).round(DECIMALS)
+    return Reading(int(spread.argmax()), float(spread.max()), spread.tolist(), digits[0].ink, numbers=numbers)
 
 
 def scale(ink: Ink | None, factor: float) -> Ink | BadImage:

@@ -1,4 +1,4 @@
-"""Pack both nets, their weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
+"""Pack the nets, their weights and the handler into model_store/mnist.mar, byte for byte the same each time."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from model.record import INK_WEIGHTS, WEIGHTS, check_record, compute_hash
+from model.record import INK_WEIGHTS, NUMBER_WEIGHTS, WEIGHTS, check_record, compute_hash
 from operate.command import run
 from operate.config import ROOT, OperatorError, read_config
 
@@ -35,7 +35,7 @@ def build(model_store: Path, model: str) -> Path:
 
     Raises ArchiveError if the weights are missing or changed, or the store cannot be written.
     """
-    for weights, script in ((WEIGHTS, "train"), (INK_WEIGHTS, "train-ink")):
+    for weights, script in ((WEIGHTS, "train"), (INK_WEIGHTS, "train-ink"), (NUMBER_WEIGHTS, "train-numbers")):
         if not weights.is_file():
             raise ArchiveError(f"{weights} is missing: restore it with git checkout, or make it with scripts/{script}.")
         try:

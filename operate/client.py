@@ -47,15 +47,15 @@ class ServiceError(OperatorError):
         return self.status in (requests.codes.service_unavailable, requests.codes.too_many_requests)
 
 
-def encode_picture(picture: bytes) -> Body:
-    """Return the body that sends one picture file as it is."""
-    return picture, {"Content-Type": "application/octet-stream"}
+def encode_picture(picture: bytes, read: str = "auto") -> Body:
+    """Return the body that sends one picture file as it is; read is auto, digit or numbers."""
+    return picture, {"Content-Type": "application/octet-stream", "Read": read}
 
 
-def encode_v1(pictures: Iterable[bytes]) -> Body:
+def encode_v1(pictures: Iterable[bytes], read: str = "auto") -> Body:
     """Return the body that sends several picture files in KServe's v1 protocol."""
     instances = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
-    return json.dumps({"instances": instances}).encode(), {"Content-Type": "application/json"}
+    return json.dumps({"instances": instances, "read": read}).encode(), {"Content-Type": "application/json"}
 
 
 def encode_v2(pixels: NDArray[np.uint8]) -> Body:
@@ -92,16 +92,17 @@ class Client:
         if not url and config.needs_tokens:
             self.session.auth = TokenAuth(config.management)
 
-    def predict(self, picture: bytes, version: str = "") -> dict[str, Any]:
+    def predict(self, picture: bytes, version: str = "", read: str = "auto") -> dict[str, Any]:
         """Read a picture file with a version of the model, or with the default one. Raises ServiceError.
 
-        The answer has digit (0..9), confidence (0..1), certain (bool) and probabilities (ten, 0..1).
+        The answer has digit (0..9), confidence (0..1), certain (bool) and probabilities (ten, 0..1), and numbers where
+        they were looked for: docs/api.md.
         """
-        return self.post(f"{self.predictions}/{version}".rstrip("/"), encode_picture(picture))
+        return self.post(f"{self.predictions}/{version}".rstrip("/"), encode_picture(picture, read))
 
-    def predict_many(self, pictures: Iterable[bytes]) -> list[dict[str, Any]]:
+    def predict_many(self, pictures: Iterable[bytes], read: str = "auto") -> list[dict[str, Any]]:
         """Read picture files in one request; return an answer, or {"error"}, for each. Raises ServiceError."""
-        return self.post(self.v1, encode_v1(pictures))["predictions"]
+        return self.post(self.v1, encode_v1(pictures, read))["predictions"]
 
     def infer(self, pixels: NDArray[np.uint8]) -> dict[str, list[Any]]:
         """Read (n, 28, 28) uint8 pixels in one request; return each output's data. Raises ServiceError."""

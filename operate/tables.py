@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from operate.config import OperatorError
 
 SUFFIXES = (".csv", ".jsonl")
-COLUMNS = ("file", "digit", "confidence", "certain", "error")
+COLUMNS = ("file", "digit", "confidence", "certain", "numbers", "numbers_certain", "error")
 
 # A value for each of COLUMNS.
 Row = dict[str, Any]
@@ -43,9 +43,11 @@ def read_table(path: Path) -> tuple[str, set[str]]:
         lines = text[: text.rfind("\n") + 1]
         while path.suffix == ".csv" and lines.count('"') % 2:
             lines = lines[: lines.rfind("\n", 0, -1) + 1]
-        rows: Iterable[Row] = csv.DictReader(io.StringIO(lines, newline=""))
         if path.suffix == ".jsonl":
-            rows = map(json.loads, lines.split("\n")[:-1])
+            return lines, {json.loads(line)["file"] for line in lines.split("\n")[:-1]}
+        rows = csv.DictReader(io.StringIO(lines, newline=""))
+        if lines and tuple(rows.fieldnames or ()) != COLUMNS:
+            raise ValueError("It has other columns.")
         return lines, {row["file"] for row in rows}
     except (KeyError, TypeError, ValueError, csv.Error) as cause:
         raise OperatorError(f"{path} holds something else: name another output.") from cause

@@ -74,7 +74,7 @@ def shipped_net() -> DigitNet:
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """Both shipped nets."""
+    """The shipped nets."""
     return build_engine()
 
 

@@ -1,5 +1,6 @@
 """The three APIs of the running service do what README says, whatever clients send."""
 
+import base64
 import json
 import resource
 import shutil
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from handler.digit_handler import MAX_NUMBERED
+from tests.harness.number import NUMBER, TEXT
 from tests.harness.service import EXAMPLES, Service
 from tests.hostile.connections import converse
 
@@ -60,6 +63,8 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
     "a long truth": {"files": {"a": SEVEN}, "data": {"truth": "7" * 1000}},
     "two truths": {"files": [("a", SEVEN), ("truth", (None, "7")), ("truth", (None, "7"))]},
     "a truth without a picture": {"files": {"truth": (None, "7")}},
+    "a read that is none": {"files": {"a": SEVEN}, "data": {"read": "letters"}},
+    "two reads": {"files": [("a", SEVEN), ("read", (None, "digit")), ("read", (None, "digit"))]},
     "texts alone": {"files": {"note": (None, "a text"), "other": (None, "text")}},
     "an empty field": {"files": {"a": b""}},
     "a form without its boundary": {"data": SEVEN, "headers": FORM},
@@ -173,6 +178,23 @@ def test_the_mask_is_requested_by_a_field_or_a_header(service: Service) -> None:
     for sent, has_mask in asked:
         answer = requests.post(url, timeout=30, **sent).json()
         assert (answer["digit"], "mask" in answer) == (7, has_mask)
+
+
+def test_what_to_read_is_chosen_by_a_field_or_a_header(service: Service) -> None:
+    asked: list[tuple[dict[str, Any], bool]] = [
+        ({"files": {"picture": NUMBER}}, True),
+        ({"files": {"picture": NUMBER}, "data": {"read": "digit"}}, False),
+        ({"data": NUMBER, "headers": {"Read": "digit"}}, False),
+        ({"data": NUMBER, "headers": {"read": "numbers"}}, True),
+    ]
+    for sent, has_numbers in asked:
+        answer = requests.post(service.predictions, timeout=30, **sent).json()
+        assert [each["text"] for each in answer.get("numbers", [])] == [TEXT] * has_numbers
+    instances = [{"b64": base64.b64encode(NUMBER).decode()}] * MAX_NUMBERED
+    url = f"{service.config.inference}/v1/models/mnist:explain"
+    predictions = requests.post(url, json={"instances": instances}, timeout=60).json()["predictions"]
+    assert len(predictions) == MAX_NUMBERED
+    assert all("pixels" in digit for each in predictions for digit in each["numbers"][0]["digits"])
 
 
 def test_bad_pictures_among_many_leave_the_others_alone(service: Service) -> None:

@@ -17,6 +17,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from handler.tensors import OUTPUTS
+from tests.harness.number import NUMBER, TEXT
 from tests.harness.service import EXAMPLES, Service
 from tests.versions import CURRENT
 
@@ -66,11 +67,13 @@ def test_tritonclient_reads_pixels(is_binary: bool, version: str, client: triton
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 def test_tritonclient_reads_picture_files(compression: str | None, client: triton.InferenceServerClient) -> None:
-    files = np.array([path.read_bytes() for path in EXAMPLES.values()], object)
+    files = np.array([*(path.read_bytes() for path in EXAMPLES.values()), NUMBER], object)
     given = triton.InferInput("pictures", files.shape, "BYTES")
     given.set_data_from_numpy(files)
     result = client.infer("mnist", [given], request_compression_algorithm=compression)
-    assert result.as_numpy("digit").tolist() == list(EXAMPLES)
+    assert result.as_numpy("digit").tolist() == [*EXAMPLES, result.as_numpy("digit")[-1]]
+    texts = [[number["text"] for number in json.loads(each)] for each in result.as_numpy("numbers")]
+    assert texts == [[] for _ in EXAMPLES] + [[TEXT]]
 
 
 @pytest.mark.slow

@@ -85,16 +85,19 @@ def keep(keeping: Service, folder: Path) -> Keep:
 def test_a_doubted_picture_is_kept_and_read_the_same_again(
     upload: bytes, size: tuple[int, int], keep: Keep, keeping: Service, folder: Path
 ) -> None:
-    for others in ({"data": SEVEN}, {"data": b"no picture"}, {"data": OTHERS[0], "headers": {"Keep": "false"}}):
-        requests.post(keeping.predictions, timeout=30, **others)
-    picture, described, answer = keep(data=upload)
+    uncertain = requests.post(keeping.predictions, OTHERS[0], headers={"Keep": "false"}, timeout=30).json()
+    assert not any(each["certain"] for each in uncertain["numbers"])
+    for other in (SEVEN, b"no picture"):
+        requests.post(keeping.predictions, other, timeout=30)
+    picture, described, answer = keep(data=upload, headers={"Read": "digit"})
     assert picture.parent == folder / "doubted"
     assert re.fullmatch("[0-9a-f]{16}", picture.stem)
     assert described == answer | {"model": "mnist", "version": CURRENT}
     with Image.open(picture) as image:
         assert (image.size, image.mode, image.info) == (size, "L", {})
     written = picture.stat().st_mtime_ns
-    assert requests.post(keeping.predictions, picture.read_bytes(), timeout=30).json() == answer
+    again = requests.post(keeping.predictions, picture.read_bytes(), headers={"Read": "digit"}, timeout=30)
+    assert again.json() == answer
     poll(lambda: picture.stat().st_mtime_ns > written, 10)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".png", ".json"}
@@ -186,9 +189,10 @@ def test_what_comes_too_fast_is_dropped_and_counted_and_the_rest_is_written(
     assert loaded._entry_point.__self__.keeper is None
     keeper = Keeper(tmp_path, tally)
     answer: Answer = {"digit": 4, "confidence": 0.2, "certain": False, "probabilities": []}
-    answers: list[Answer | BadImage] = [*[answer] * 100, answer | {"certain": True}, BadImage("No.")]
+    certain, number = answer | {"certain": True}, answer | {"numbers": [{"certain": False}, {"certain": True}]}
+    answers: list[Answer | BadImage] = [*[answer] * 100, certain, number, BadImage("No.")]
     pictures: list[Picture | Ink | BadImage] = [
-        Picture(np.full((300, 300), level, np.uint8), 1, 1) for level in range(len(answers))
+        Picture(np.full((300, 300), level, np.uint8), 1, 1, b"") for level in range(len(answers))
     ]
     begun = time.monotonic()
     keeper.add(Request(pictures), answers)

@@ -97,13 +97,17 @@ def ask(connection: http.client.HTTPConnection, path: str, body: Body, part: str
 
 
 def make_good(client: Client, pixels: NDArray[np.uint8]) -> list[Request]:
-    """Return requests for the digits of (n, 28, 28) uint8 MNIST pixels: most hold one, some ten, some a truth."""
+    """Return requests for the digits of (n, 28, 28) uint8 MNIST pixels: most hold one, some ten, some a truth.
+
+    Some more are for numbers, in a shipped picture.
+    """
     files = [png(picture) for picture in pixels]
     tens = [slice(start, start + 10) for start in range(0, len(files), 50)]
     return [
         *((client.predictions, encode_picture(file)) for file in files),
         *((client.explanations, encode_picture(file)) for file in files[::20]),
         *((client.predictions, (file, {"Truth": str(number % 10)})) for number, file in enumerate(files[::10])),
+        *[(client.predictions, encode_picture(EXAMPLES[7].read_bytes(), "numbers"))] * len(tens),
         *((client.v1, encode_v1(files[ten])) for ten in tens),
         *((client.v2, encode_v2_as_json(pixels[ten])) for ten in tens),
     ]

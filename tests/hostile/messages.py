@@ -18,9 +18,12 @@ PIXELS = {"name": "pixels", "shape": [1, 28, 28], "datatype": "UINT8", "data": [
 MESSAGES: list[Json] = [
     {"instances": [{"b64": ENCODED}, {"b64": ENCODED}]},
     {"instances": [[[0] * 28] * 28]},
-    {"data": ENCODED},
+    {"data": ENCODED, "read": "numbers"},
     {"id": "a", "inputs": [PIXELS], "outputs": [{"name": "digit", "parameters": {"binary_data": True}}]},
-    {"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [ENCODED]}]},
+    {
+        "inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [ENCODED]}],
+        "parameters": {"read": "numbers"},
+    },
 ]
 SCALARS = st.one_of(
     st.none(),
@@ -118,7 +121,7 @@ EXTREME = {
     "UTF-16": '{"data": "AAAA"}'.encode("utf-16"),
 }
 
-NAMES = ["a", "b", "", '"', "mask", "body", "\xe5", "a" * 5000, "../../etc/passwd"]
+NAMES = ["a", "b", "", '"', "mask", "read", "body", "\xe5", "a" * 5000, "../../etc/passwd"]
 DISPOSITIONS = [
     'Content-Disposition: form-data; name="{name}"',
     'Content-Disposition: form-data; name="{name}"; filename="{name}"',

@@ -270,7 +270,7 @@ def test_small_grey_pngs_are_read_alike_on_the_short_way(mnist_test: tuple[Tenso
             picture.getexif()[ExifTags.Base.Orientation] = turned
         upload = encode(picture, "PNG", exif=picture.getexif()) if turned in TURN_BACK else encode(picture, "PNG")
         ink = decode_small_png(upload)
-        usual = decode_image(open_image(upload))
+        usual = decode_image(open_image(upload), upload)
         assert isinstance(usual, Ink)
         if ink is not None:
             short += 1

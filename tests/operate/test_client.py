@@ -17,12 +17,14 @@ PIXELS = np.random.default_rng(0).integers(1, 256, (len(PICTURES), 28, 28), np.u
 
 
 @pytest.mark.parametrize(
-    ("body", "protocol"), [(encode_v1(PICTURES), "v1"), (encode_v2(PIXELS), "v2")], ids=["v1", "v2"]
+    ("body", "protocol", "wanted"),
+    [(encode_v1(PICTURES, "numbers"), "v1", "numbers"), (encode_v2(PIXELS), "v2", "auto")],
+    ids=["v1", "v2"],
 )
-def test_the_handler_reads_what_the_client_encodes(body: Body, protocol: str) -> None:
+def test_the_handler_reads_what_the_client_encodes(body: Body, protocol: str, wanted: str) -> None:
     content, headers = body
     request = parse_request({"body": content}, headers)
-    assert request.protocol == protocol
+    assert (request.protocol, request.read) == (protocol, wanted)
     for read, picture, pixels in zip(request.pictures, PICTURES, PIXELS, strict=True):
         if protocol == "v1":
             decoded = decode(picture)

@@ -15,7 +15,8 @@ from pillow_heif import register_heif_opener
 
 from operate import predict
 from operate.config import ROOT
-from operate.tables import open_table
+from operate.tables import COLUMNS, open_table
+from tests.harness.number import NUMBER, TEXT
 from tests.harness.service import EXAMPLES, Service, poll
 
 pytestmark = pytest.mark.server
@@ -133,7 +134,7 @@ def test_every_name_can_be_printed(
 
 def test_a_line_that_was_cut_within_a_name_is_written_again(tmp_path: Path) -> None:
     output = tmp_path / "digits.csv"
-    finished = "file,digit,confidence,certain,error\n1.png,1,0.9,True,\n"
+    finished = ",".join(COLUMNS) + "\n1.png,1,0.9,True,,,\n"
     output.write_text(f'{finished}"two\nlines')
     with open_table(output) as (known, _):
         assert known == {"1.png"}
@@ -180,12 +181,13 @@ def test_output_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.Monke
     assert (done.returncode, done.stderr) == (1, "Standard output: No space left on device.\n")
 
 
-def test_a_table_of_something_else_is_left_alone(tmp_path: Path, service: Service) -> None:
-    output = tmp_path / "digits.jsonl"
-    output.write_text("[7]\n")
-    done = run(service.config.inference, EXAMPLES[1], "--output", output)
+@pytest.mark.parametrize(("kind", "content"), [("jsonl", "[7]\n"), ("csv", "file,digit,error\n1.png,1,\n")])
+def test_a_table_of_something_else_is_left_alone(kind: str, content: str, tmp_path: Path) -> None:
+    output = tmp_path / f"digits.{kind}"
+    output.write_text(content)
+    done = run(NOWHERE, EXAMPLES[1], "--output", output)
     assert (done.returncode, done.stderr) == (1, f"{output} holds something else: name another output.\n")
-    assert output.read_text() == "[7]\n"
+    assert output.read_text() == content
 
 
 @pytest.mark.parametrize("output", [[], ["--output", "a.csv"]])
@@ -205,6 +207,28 @@ def test_a_digit_is_printed_per_file_and_each_failure(service: Service, tmp_path
     assert "bad.png: This is text, not a picture" in printed.stderr
     assert "none.png: No such file" in printed.stderr
     assert run(service.config.inference, EXAMPLES[4]).returncode == 0
+
+
+def test_numbers_are_printed_and_written(service: Service, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "a.png").write_bytes(NUMBER)
+    shutil.copy(EXAMPLES[7], pictures / "b.jpg")
+    printed = run(service.config.inference, pictures)
+    lines = [line.removeprefix(f"{pictures}/") for line in printed.stdout.splitlines()]
+    (number,) = service.client.predict(NUMBER)["numbers"]
+    doubt = "" if number["certain"] else ", not certain"
+    assert lines[0] == f"a.png: {TEXT} ({number['confidence']:.1%}{doubt})"
+    assert lines[1].startswith("b.jpg: 7 (")
+    # A file that is alone takes another way.
+    asked = (("auto", pictures, [TEXT, ""]), ("digit", pictures / "a.png", [""]), ("numbers", pictures, [TEXT, "7"]))
+    for read, path, texts in asked:
+        output = tmp_path / f"{read}.csv"
+        assert run(service.config.inference, path, "--read", read, "--output", output).returncode == 0
+        rows = rows_of(output)
+        assert [row["numbers"] for row in rows] == texts
+        assert [row["numbers_certain"] in ("True", "False") for row in rows] == [bool(text) for text in texts]
+        assert rows[0]["certain"] == "False"
 
 
 def test_a_folder_from_a_phone_is_read(service: Service, tmp_path: Path) -> None:
@@ -337,7 +361,7 @@ def test_three_runs_share_a_folder_and_one_that_was_killed_continues(tmp_path: P
     assert all(row["digit"] == Path(str(row["file"])).parent.name for row in rows)
 
 
-@pytest.mark.parametrize(("kind", "content"), [("csv", "file,digit,confidence,certain,error\n"), ("jsonl", "")])
+@pytest.mark.parametrize(("kind", "content"), [("csv", ",".join(COLUMNS) + "\n"), ("jsonl", "")])
 def test_a_share_without_a_picture_is_an_empty_table(kind: str, content: str, tmp_path: Path, service: Service) -> None:
     empty = next(index for index in range(2) if not predict.find_pictures([EXAMPLES[7]], (index, 2)))
     output = tmp_path / f"answers.{kind}"

@@ -134,7 +134,9 @@ def test_missing_weights_are_one_sentence(root: Path, tmp_path: Path) -> None:
     assert "digit_net.onnx is missing" in refuse(write_config(tmp_path), root=root)
 
 
-@pytest.mark.parametrize(("name", "script"), [("digit_net", "train"), ("ink_net", "train-ink")])
+@pytest.mark.parametrize(
+    ("name", "script"), [("digit_net", "train"), ("ink_net", "train-ink"), ("number_net", "train-numbers")]
+)
 def test_changed_weights_are_one_sentence(name: str, script: str, root: Path, tmp_path: Path) -> None:
     weights = root / "model" / f"{name}.onnx"
     changed = bytearray(weights.read_bytes())

@@ -9,6 +9,7 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.harness.number import NUMBER
 from tests.harness.service import EXAMPLES, Service, poll
 from tests.versions import CURRENT
 
@@ -53,6 +54,8 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         requests.post(service.predictions, data=SEVEN, headers=PNG | {"Truth": truth}, timeout=30)
     explanations = service.predictions.replace("predictions", "explanations")
     confidence = requests.post(explanations, data=SEVEN, headers=PNG, timeout=30).json()["confidence"]
+    number = requests.post(service.predictions, data=NUMBER, headers=PNG, timeout=30).json()
+    (found,) = number["numbers"]
     instances = [{"b64": base64.b64encode(SEVEN).decode()}] * 2
     for name, pictures in (("instances", instances), ("instances", []), ("pictures", [])):
         requests.post(f"{service.config.inference}/v1/models/mnist:predict", json={name: pictures}, timeout=30)
@@ -63,7 +66,7 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
     requests.post(service.predictions, data=SEVEN, headers=form, timeout=30)
     seven = f'digit="7",certain="true",model="mnist",version="{CURRENT}"'
     expected = {
-        'digit_requests_total{endpoint="predictions",code="200"}': 7,
+        'digit_requests_total{endpoint="predictions",code="200"}': 8,
         'digit_requests_total{endpoint="predictions",code="400"}': 9,
         'digit_requests_total{endpoint="predictions",code="404"}': 1,
         'digit_requests_total{endpoint="predictions",code="413"}': 1,
@@ -73,11 +76,16 @@ def test_the_counters_move_by_exactly_the_requests_made(service: Service) -> Non
         'digit_request_ms_count{endpoint="explanations"}': 1,
         'digit_request_ms_count{endpoint="v1"}': 3,
         'digit_requests_total{endpoint="other",code="404"}': 1,
-        "digit_queue_ms_count": 19,
-        'digit_queue_ms_bucket{le="10000.0"}': 19,
-        "digit_batch_ms_count": 19,
-        "digit_batch_requests_sum": 19,
+        "digit_queue_ms_count": 20,
+        'digit_queue_ms_bucket{le="10000.0"}': 20,
+        "digit_batch_ms_count": 20,
+        "digit_batch_requests_sum": 20,
         f"digit_answers_total{{{seven}}}": 10,
+        # Read as a number, or else doubted.
+        f'digit_numbers_total{{certain="{str(found["certain"]).lower()}",model="mnist",version="{CURRENT}"}}': 1,
+        f'digit_answers_total{{digit="{number["digit"]}",certain="false",model="mnist",version="{CURRENT}"}}': int(
+            not found["certain"]
+        ),
         f"digit_expected_right_total{{{seven}}}": 10 * confidence,
         f'digit_confidence_total{{band="0.99-1.0",model="mnist",version="{CURRENT}"}}': 10,
         **{

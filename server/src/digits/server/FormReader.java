@@ -18,12 +18,13 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /** Takes the one upload out of a multipart form, so that neither TorchServe nor a worker parses forms. */
 final class FormReader {
     /** Fields beside the upload, and from here on headers: docs/api.md. */
     static final List<AsciiString> OPTIONS =
-            List.of(AsciiString.cached("mask"), AsciiString.cached("truth"), AsciiString.cached("keep"));
+            Stream.of("read", "mask", "truth", "keep").map(AsciiString::cached).toList();
 
     private static final int LONGEST_OPTION = 100;
 

@@ -65,6 +65,7 @@ final class OpenInference {
                     tensor("confidence", "FP32", -1),
                     tensor("certain", "BOOL", -1),
                     tensor("probabilities", "FP32", -1, 10),
+                    tensor("numbers", "BYTES", -1),
                     tensor("error", "BYTES", -1));
 
     private final Readiness readiness;
