@@ -2,20 +2,14 @@
 
 import { toFile } from "./picture.js";
 
-// The side of the picture, at most.
-const MAX_SIDE_PX = 1024;
+// The longer side of the picture, at most.
+const MAX_SIDE_PX = 1280;
 
 export class Camera {
   /** Show what the camera sees in a video element; of that, the part behind a frame element will be the picture. */
   constructor(video, frame) {
     this.video = video;
     this.frame = frame;
-  }
-
-  /** Return whether there is a camera, and the page may ask for it: only one from a secure origin may. */
-  static async isThere() {
-    const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
-    return devices.some((device) => device.kind === "videoinput");
   }
 
   /** Switch it on. Throws an Error with a sentence for the person in front of it. */
@@ -47,11 +41,12 @@ export class Camera {
     const [shown, wanted] = [video.getBoundingClientRect(), frame.getBoundingClientRect()];
     // The video covers its element, and is centred in it.
     const scale = Math.max(shown.width / video.videoWidth, shown.height / video.videoHeight);
-    const side = wanted.width / scale;
+    const [width, height] = [wanted.width / scale, wanted.height / scale];
+    const reduction = Math.min(1, MAX_SIDE_PX / Math.max(width, height));
     const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = Math.round(Math.min(side, MAX_SIDE_PX));
-    const [x, y] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
-    canvas.getContext("2d").drawImage(video, x, y, side, side, 0, 0, canvas.width, canvas.height);
+    [canvas.width, canvas.height] = [Math.round(width * reduction), Math.round(height * reduction)];
+    const [x, y] = [(video.videoWidth - width) / 2, (video.videoHeight - height) / 2];
+    canvas.getContext("2d").drawImage(video, x, y, width, height, 0, 0, canvas.width, canvas.height);
     return toFile(canvas, "image/jpeg");
   }
 }

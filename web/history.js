@@ -1,11 +1,11 @@
 // The pictures read so far: cards with thumbnails that can be saved, and are kept only in the page.
 
-import { part, percent } from "./answer.js";
+import { numbersIn, part, sureness, textOf } from "./answer.js";
 import { decode, paint } from "./picture.js";
 
 const MOST_CARDS = 500;
 const THUMBNAIL_PX = 128;
-const COLUMNS = ["name", "digit", "confidence", "certain", "error", "truth"];
+const COLUMNS = ["name", "digit", "confidence", "certain", "numbers", "numbers_certain", "error", "truth"];
 
 export class History {
   /** Show cards in a list; onChange is called with their number, onLook with the picture and entry of one pressed. */
@@ -26,7 +26,20 @@ export class History {
     const thumbnail = document.createElement("canvas");
     thumbnail.ariaHidden = "true";
     card.append(thumbnail, part("digit", ""), " ", part("name", name), " ", part(answer ? "sure" : "error", error));
-    const entry = { name, digit: answer?.digit, confidence: answer?.confidence, certain: answer?.certain, error, card };
+    const numbers = answer && numbersIn(answer);
+    const entry = {
+      name,
+      digit: answer?.digit,
+      confidence: answer?.confidence,
+      certain: answer?.certain,
+      numbers: numbers?.map(({ text }) => text).join(" "),
+      numbers_certain: numbers?.every(({ certain }) => certain),
+      error,
+      card,
+      text: answer && (numbers ?? [answer]).map(textOf).join(" "),
+      sure: answer && sureness(answer),
+    };
+    card.classList.toggle("number", Boolean(numbers));
     this.entries.unshift(entry);
     this.correct(entry, truth);
     card.addEventListener("click", () => this.onLook(picture, entry));
@@ -44,14 +57,13 @@ export class History {
 
   /** Show on the card of an entry what a person says that it shows, null for nothing. */
   correct(entry, truth) {
-    const { card, digit, confidence, certain } = entry;
+    const { card, text, digit, sure } = entry;
+    const isCertain = entry.numbers_certain ?? entry.certain;
     entry.truth = truth;
-    card.classList.toggle("doubted", certain === false && truth === null);
-    const isRead = digit !== undefined;
-    const read = isRead ? `${digit}${certain ? "" : "?"}` : "–";
-    card.querySelector(".digit").textContent = truth === null ? read : truth === "none" ? "–" : truth;
-    if (!isRead) return;
-    card.lastElementChild.textContent = `${truth === null ? "" : `read as ${digit}, `}${percent(confidence)} sure`;
+    card.classList.toggle("doubted", isCertain === false && truth === null);
+    card.querySelector(".digit").textContent = truth === null ? (text ?? "–") : truth === "none" ? "–" : truth;
+    if (!text) return;
+    card.lastElementChild.textContent = `${truth === null ? "" : `read as ${digit}, `}${sure}`;
   }
 
   forget() {

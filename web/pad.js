@@ -4,10 +4,13 @@ import { paint, toFile } from "./picture.js";
 
 const PAPER = "#fff";
 const INK = "#111";
-// Width of a line, as a share of the pad; a pen's pressure makes it thinner or wider.
-const LINE_SHARE = 0.06;
-// The side of the picture that is sent.
-const SENT_PX = 560;
+// The canvas: square, or wide where the page has room for that.
+const HEIGHT_PX = 1120;
+const WIDE_PX = 1680;
+// Width of a line, as a share of the height; a pen's pressure makes it thinner or wider.
+const LINE_SHARE = 0.045;
+// Pixels of the picture that is sent for one of the canvas.
+const SENT_SCALE = 0.5;
 // A touch so many milliseconds before or after a pen is the palm of the hand that holds it.
 const PALM_MS = 1000;
 
@@ -36,6 +39,8 @@ export class Pad {
     canvas.addEventListener("touchmove", preventScribble, { passive: false });
     window.visualViewport?.addEventListener("resize", () => this.allowZoom());
     this.allowZoom();
+    new ResizeObserver(() => this.fit()).observe(canvas);
+    this.fit();
     this.paint();
   }
 
@@ -46,6 +51,22 @@ export class Pad {
   /** Let two fingers zoom out where the pad may fill the screen; elsewhere one may draw while the other holds the page. */
   allowZoom() {
     this.canvas.style.touchAction = window.visualViewport?.scale > 1 ? "pinch-zoom" : "none";
+  }
+
+  /** Make the canvas as wide as the place that the page has for it, and keep all strokes on it, in its middle. */
+  fit() {
+    const { canvas } = this;
+    const { clientWidth, clientHeight, width } = canvas;
+    const wanted = clientWidth > 1.2 * clientHeight ? WIDE_PX : HEIGHT_PX;
+    if (clientWidth === 0 || wanted === width) return;
+    canvas.width = wanted;
+    const scale = Math.min(1, wanted / width);
+    for (const point of this.strokes.flatMap((stroke) => stroke.points)) {
+      point.x = wanted / 2 + (point.x - width / 2) * scale;
+      point.y = HEIGHT_PX / 2 + (point.y - HEIGHT_PX / 2) * scale;
+      point.width *= scale;
+    }
+    this.paint();
   }
 
   start(event) {
@@ -110,7 +131,7 @@ export class Pad {
     return {
       x: ((event.clientX - box.left) / box.width) * this.canvas.width,
       y: ((event.clientY - box.top) / box.height) * this.canvas.height,
-      width: LINE_SHARE * this.canvas.width * (0.6 + 0.8 * pressure),
+      width: LINE_SHARE * HEIGHT_PX * (0.6 + 0.8 * pressure),
     };
   }
 
@@ -161,7 +182,7 @@ export class Pad {
 
   /** Return the drawing as a PNG file. */
   toFile() {
-    return toFile(paint(this.canvas, SENT_PX), "image/png");
+    return toFile(paint(this.canvas, SENT_SCALE * this.canvas.width), "image/png");
   }
 }
 

@@ -1,13 +1,12 @@
 // Reads what is drawn on the pad or chosen, and shows the answer.
 
-import { bars, doubt, percent, sentence } from "./answer.js";
-import { Camera } from "./camera.js";
+import { bars, doubt, doubtNumber, isDigitDoubted, numbersIn, sentence, sureness } from "./answer.js";
 import { Correction } from "./correction.js";
 import { History, save } from "./history.js";
+import { Numbers } from "./numbers.js";
 import { Pad } from "./pad.js";
-import { decode, reduce } from "./picture.js";
+import { decode, paintPicture, reduce } from "./picture.js";
 import { ask, config } from "./service.js";
-import { clear, decodeMask, paintFound, paintPicture, paintSeen } from "./sight.js";
 
 // Milliseconds between two readings of an unfinished drawing, and before a failed reading is tried again.
 const PAUSE_MS = 150;
@@ -17,7 +16,7 @@ const LONGEST_WAIT_MS = 8000;
 const REST_MS = 1500;
 // With this field the service does not keep a picture.
 const UNKEPT = { keep: "false" };
-const DRAW_HINT = "Draw a digit here";
+const DRAW_HINT = "Write a digit or a number here";
 const NOT_KEPT = "No picture is kept.";
 const KEPT = "Pictures it doubts, and corrections, are kept on this server to teach it.";
 
@@ -43,7 +42,7 @@ const pad = new Pad(element("pad"), (isEnd) => {
     if (reading === newest) read(reading);
   }, isEnd ? 0 : PAUSE_MS);
 });
-const camera = new Camera(element("view"), element("frame"));
+let camera = null;
 const history = new History(
   element("cards"),
   (count) => (element("earlier").hidden = count === 0),
@@ -54,6 +53,12 @@ const history = new History(
 );
 
 const correction = new Correction(element("correction"), (truth) => correct(newest, truth));
+const numbers = new Numbers(element("digit"), (digit, name) => {
+  element("result").classList.toggle("doubted", isDigitDoubted(digit));
+  element("chances").textContent = `${name}: probabilities, in %`;
+  element("probabilities").replaceChildren(...bars(digit));
+  newest.sight?.choose(numbers.chosen);
+});
 
 element("undo").addEventListener("click", () => pad.undo());
 element("clear").addEventListener("click", clearPad);
@@ -72,6 +77,9 @@ element("file").addEventListener("change", ({ target }) => {
 for (const example of document.querySelectorAll("#examples button")) {
   example.addEventListener("click", () => tryExample(example.firstElementChild.src));
 }
+element("picture").addEventListener("click", (event) => {
+  if (newest.sight?.numbers) numbers.choose(newest.sight.find(event));
+});
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
@@ -104,7 +112,8 @@ element("forget").addEventListener("click", () => history.forget());
 
 /** Show the pad, the picture or the camera on the stage, with the buttons that belong to it, and a hint. */
 function stage(shown, hint) {
-  if (shown !== "camera") camera.stop();
+  if (shown !== "camera") camera?.stop();
+  if (shown !== "picture") element("stage").classList.remove("tall");
   for (const id of ["pad", "picture", "camera"]) element(id).hidden = id !== shown;
   for (const button of document.querySelectorAll("[data-stage]")) {
     button.hidden = !button.dataset.stage.split(" ").includes(shown);
@@ -130,10 +139,11 @@ async function openCamera() {
   clearPad();
   restart();
   complain("");
-  stage("camera", "Fit one digit into the frame");
+  stage("camera", "Fit the digit or the number into the frame");
   element("shoot").disabled = true;
   element("close").focus();
   try {
+    camera ??= new (await load("./camera.js")).Camera(element("view"), element("frame"));
     await camera.start();
     element("shoot").disabled = false;
     element("shoot").focus();
@@ -146,8 +156,17 @@ async function openCamera() {
   }
 }
 
+/** Offer the camera if there is one, and the page may ask for it: only one from a secure origin may. */
 async function offerCamera() {
-  element("open").classList.toggle("missing", !(await Camera.isThere()));
+  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+  element("open").classList.toggle("missing", !devices.some((device) => device.kind === "videoinput"));
+}
+
+/** Import a module that the first view does without. Throws an Error with a sentence. */
+function load(name) {
+  return import(name).catch((cause) => {
+    throw new Error("A part of this page does not arrive: load the page again.", { cause });
+  });
 }
 
 async function tryExample(address) {
@@ -178,6 +197,7 @@ async function look(file, name, hint = name, entry = null) {
   const bitmap = await decode(reading.picture);
   if (reading !== newest) return null;
   paintPicture(bitmap, element("picture"));
+  element("stage").classList.toggle("tall", element("picture").height > element("picture").width);
   element("picture").ariaLabel = `The picture ${name}`;
   return (await read(reading)) ? reading : null;
 }
@@ -192,13 +212,16 @@ function restart(reading) {
     isFinal: true,
     answer: null,
     error: "",
+    // What the explanation shows.
+    sight: null,
     // What a person says that the picture shows, whether that was sent or not, and where the history has it.
     pressed: null,
     truth: null,
     entry: null,
     ...reading,
   };
-  clear(element("found"));
+  // This clears it.
+  element("found").width = 1;
   element("result").classList.add("old");
   correction.hide();
   return newest;
@@ -287,33 +310,42 @@ async function insist(call, isWanted, isInstead = true) {
   }
 }
 
-/** Show where the digit was found, and what the net saw. */
+/** Show where the digit or the numbers were found, and what the net saw. */
 async function explain(reading) {
   try {
     const explanation = await ask("explanations", reading.picture, reading.abort.signal, { mask: "true", ...UNKEPT });
-    const [bitmap, mask] = await Promise.all([
-      decode(reading.picture, explanation.as_stored),
-      decodeMask(explanation.mask),
-    ]);
+    const canvases = { picture: element("picture"), found: element("found"), seen: element("seen") };
+    const { Sight } = await load("./sight.js");
+    const sight = await Sight.load(reading.picture, explanation, canvases);
     if (reading !== newest) return;
-    const place = paintPicture(bitmap, element("picture"));
-    paintFound(explanation.box, mask, element("found"), place);
-    paintSeen(explanation, element("seen"));
+    reading.sight = sight;
+    const isShown = sight.show(sight.numbers ? numbers.chosen : 0);
     element("result").classList.remove("old");
-    if (!place) element("hint").textContent = "This browser cannot show the picture. This is the ink that was found.";
+    if (!isShown) element("hint").textContent = "This browser cannot show the picture. This is the ink that was found.";
   } catch (error) {
     if (reading === newest) complain(error.message, false);
   }
 }
 
-/** Show the digit, any doubt, and a bar for each of the ten probabilities. */
+/** Show digit or numbers, any doubt, and a bar for each of the ten probabilities of a digit. */
 function show(answer, milliseconds) {
   complain("");
-  element("digit").textContent = answer.digit;
-  element("confidence").textContent = `${percent(answer.confidence)} sure`;
-  element("doubt").textContent = doubt(answer);
-  element("result").classList.toggle("doubted", !answer.certain);
-  element("probabilities").replaceChildren(...bars(answer));
+  const found = numbersIn(answer);
+  const isOne = found?.length === 1;
+  element("result").classList.toggle("number", found !== null);
+  element("result").classList.toggle("several", found !== null && !isOne);
+  element("correction").hidden = found !== null;
+  element("confidence").textContent = sureness(answer);
+  if (found) {
+    element("doubt").textContent = isOne ? doubtNumber(found[0]) : "";
+    numbers.show(found);
+  } else {
+    element("digit").textContent = answer.digit;
+    element("doubt").textContent = doubt(answer);
+    element("result").classList.toggle("doubted", !answer.certain);
+    element("chances").textContent = "Probability of each digit, in %";
+    element("probabilities").replaceChildren(...bars(answer));
+  }
   element("time").textContent = `Answered in ${Math.round(milliseconds)} ms.`;
   element("result").hidden = false;
 }

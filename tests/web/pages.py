@@ -58,22 +58,37 @@ HANDS = {"plain": (1.0, 0.0, 0.0), "small": (0.5, 0.2, 0.0), "leaning": (0.8, -0
 
 
 def draw(page: Page, strokes: list[list[tuple[float, float]]], hand: str = "plain") -> None:
-    """Draw strokes on the pad with the mouse."""
+    """Draw strokes on the pad with the mouse, in a square of its height in its middle."""
+    draw_at(page, strokes, hand, 0.5, 1.0)
+
+
+def write(page: Page, number: str) -> None:
+    """Write the digits of a number over the whole width of the pad with the mouse."""
+    box = page.locator("#pad").bounding_box()
+    assert box
+    side = min(1.0, box["width"] / box["height"] / len(number) / 0.65)
+    for index, digit in enumerate(number):
+        draw_at(page, DIGITS[int(digit)], "plain", (index + 0.5) / len(number), side)
+
+
+def draw_at(page: Page, strokes: list[list[tuple[float, float]]], hand: str, middle: float, side: float) -> None:
+    """Draw strokes in a square: its middle at a share of the pad's width, its side a share of the pad's height."""
     scale, shift, lean = HANDS[hand]
     page.locator("#pad").scroll_into_view_if_needed()
     box = page.locator("#pad").bounding_box()
     assert box
+    side *= box["height"]
     for stroke in strokes:
         for number, (x, y) in enumerate(stroke):
-            x, y = 0.5 + scale * (x - 0.5 + lean * (y - 0.5)) + shift, 0.5 + scale * (y - 0.5)
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            x, y = scale * (x - 0.5 + lean * (y - 0.5)) + shift, scale * (y - 0.5)
+            page.mouse.move(box["x"] + middle * box["width"] + x * side, box["y"] + box["height"] / 2 + y * side)
             if number == 0:
                 page.mouse.down()
         page.mouse.up()
 
 
 def paint_bounds(page: Page, canvas: str, test: str) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of the pixels r, g, b, a of a canvas that pass a test, as shares of it."""
+    """Return left, top, right and bottom of the dark, blue or painted pixels of a canvas, as shares of it."""
     bounds: list[float] = page.locator(canvas).evaluate(
         """(canvas, test) => {
             const { width, height } = canvas;
@@ -83,7 +98,8 @@ def paint_bounds(page: Page, canvas: str, test: str) -> tuple[float, float, floa
             const bounds = [1, 1, 0, 0];
             for (let index = 0; index < data.length; index += 4) {
                 const [r, g, b, a] = data.subarray(index, index + 4);
-                if (test === "dark" ? r + g + b > 240 || a < 255 : b < r + 100 || a < 255) continue;
+                const isDark = r + g + b <= 240 && a === 255, isBlue = b >= r + 100 && a === 255;
+                if (!{ dark: isDark, blue: isBlue, painted: a > 0 }[test]) continue;
                 const [x, y] = [(index / 4) % width / width, Math.floor(index / 4 / width) / height];
                 [bounds[0], bounds[1]] = [Math.min(bounds[0], x), Math.min(bounds[1], y)];
                 [bounds[2], bounds[3]] = [Math.max(bounds[2], x), Math.max(bounds[3], y)];

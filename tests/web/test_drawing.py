@@ -51,7 +51,7 @@ def test_what_the_net_saw_is_shown_beside_the_answer(page: Page) -> None:
     expect(page.locator("#result:not(.old)")).to_be_visible()
     assert page.locator("#seen").evaluate("canvas => canvas.toDataURL()") != blank
     outline = paint_bounds(page, "#found", "blue")
-    assert outline == pytest.approx((0.27, 0.15, 0.73, 0.89), abs=0.04)
+    assert outline == pytest.approx((0.35, 0.14, 0.65, 0.9), abs=0.04)
     # It is gone as soon as the next stroke begins.
     page.mouse.down()
     assert paint_bounds(page, "#found", "blue") == (1, 1, 0, 0)

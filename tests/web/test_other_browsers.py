@@ -166,11 +166,12 @@ def driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def stroke(browser: Driven, points: list[tuple[float, float]], device: str) -> list[dict[str, Any]]:
-    """Return the actions that draw a stroke, its points in shares of the pad."""
+    """Return the actions that draw a stroke, its points in shares of the square in the middle of the pad."""
     box = "document.getElementById('pad').getBoundingClientRect()"
-    left, top, width = (browser.evaluate(f"{box}.{side}") for side in ("left", "top", "width"))
+    left, top, width, side = (browser.evaluate(f"{box}.{name}") for name in ("left", "top", "width", "height"))
+    middle = left + width / 2
     moves = [
-        {"type": "pointerMove", "x": round(left + x * width), "y": round(top + y * width), "duration": 20}
+        {"type": "pointerMove", "x": round(middle + (x - 0.5) * side), "y": round(top + y * side), "duration": 20}
         for x, y in points
     ]
     down, up = ({"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp"))

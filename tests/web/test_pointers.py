@@ -78,7 +78,7 @@ def fill(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 @pytest.fixture
 def hands(open_page: Callable[..., Page]) -> Hands:
     """A tablet with the page open."""
-    page = open_page(viewport={"width": 820, "height": 1180}, has_touch=True)
+    page = open_page(viewport={"width": 600, "height": 960}, has_touch=True)
     return Hands(page, page.context.new_cdp_session(page))
 
 
@@ -167,7 +167,7 @@ def test_a_gesture_of_the_browser_leaves_no_dot(hands: Hands) -> None:
 def test_a_stroke_ends_where_the_screen_is_turned(hands: Hands) -> None:
     hands.trace(SEVEN)
     hands.page.set_viewport_size({"width": 740, "height": 360})
-    hands.page.wait_for_function("() => document.getElementById('pad').clientWidth < 300")
+    hands.page.wait_for_function("() => document.getElementById('pad').clientWidth < 400")
     hands.touch("Move", PALM)
     hands.touch("End")
     hands.expect_seven()
