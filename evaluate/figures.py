@@ -13,8 +13,16 @@ from PIL import Image
 
 from evaluate.allographs import Allograph
 from evaluate.corruptions import Corruption
-from evaluate.metrics import calibration_error, reliability, wilson
-from evaluate.predictions import REFUSED, Result, certain_but_wrong, count_correct, find_correct, read_upload
+from evaluate.metrics import accuracy_by_share, calibration_error, reliability, wilson
+from evaluate.predictions import (
+    REFUSED,
+    Result,
+    certain_but_wrong,
+    count_correct,
+    find_correct,
+    find_exact,
+    read_upload,
+)
 
 BLUE, ORANGE, GREY, INK, FRAME = "#1f5fbf", "#d9680a", "#8a8f98", "#22262b", "#c4c8ce"
 COLOURS = 48
@@ -96,6 +104,25 @@ def plot_confidences(digits: Result, others: Sequence[Result], threshold: float)
     every[-1].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     every[-1].set(xlim=(0, 1), xlabel="confidence (height: share of the pictures; refused ones are at 0 %)")
     figure.subplots_adjust(hspace=0.75)
+    return save(figure)
+
+
+@in_style
+def plot_kept(results: Sequence[Result]) -> bytes:
+    """Draw the share of exact numbers among the most certain ones, by how many are kept, for each set."""
+    figure = Figure(figsize=(6.5, 3.6))
+    axes = figure.subplots()
+    axes.set_prop_cycle(color=(BLUE, ORANGE, INK, GREY))
+    for pictures, predictions in results:
+        accuracies = accuracy_by_share(predictions.number_confidences, find_exact((pictures, predictions)))
+        shares = np.arange(1, len(accuracies) + 1) / len(accuracies)
+        (line,) = axes.plot(shares, accuracies, linewidth=1.4, label=pictures.name)
+        if kept := int(predictions.all_certain.sum()):
+            axes.plot(shares[kept - 1], accuracies[kept - 1], "o", color=line.get_color(), markersize=5)
+    axes.set(xlim=(0, 1.01), ylim=(0.5, 1.01), ylabel="exact", xlabel="share that is kept (dots: all that is certain)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.legend(loc="lower left")
     return save(figure)
 
 

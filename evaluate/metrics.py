@@ -33,6 +33,15 @@ def calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool
     return float(np.abs(sums - hits).sum() / len(confidences))
 
 
+def accuracy_by_share(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share, 0..1, that is correct of the most confident 1, 2, ..., N of (N,) predictions, (N,).
+
+    That is one minus the risk at each coverage (El-Yaniv & Wiener 2010).
+    """
+    order = np.argsort(-confidences, kind="stable")
+    return np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+
+
 def auroc(digits: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     """Return how often, 0..1, one of (N,) confidences in digits exceeds one of (M,) in others; a tie counts half.
 

@@ -8,38 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.corruptions import PAPER, PEN, SEED, SHEET_PX, enlarge, write
-from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, png
+from evaluate.pictures import PictureSet, png, without_one_digit
 
 # From the Debian package dataset-fashion-mnist.
 FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 IDX3_HEADER_BYTES = 16
 
 
-def make_out_of_distribution(pixels: NDArray[np.uint8], count: int) -> list[PictureSet]:
-    """Return count pictures of each kind, the same ones each time; pairs are made of (N, 28, 28) uint8 MNIST pixels."""
+def make_out_of_distribution(pixels: NDArray[np.uint8], digits: NDArray[np.int64], count: int) -> list[PictureSet]:
+    """Return count pictures of each kind, the same ones each time.
+
+    Pairs, which are numbers, are made of (N, 28, 28) uint8 MNIST pixels and their digits (N,).
+    """
     generator = np.random.default_rng(SEED)
+    pairs = [pair(pixels, digits, generator) for _ in range(count)]
     kinds = {
-        "pairs of digits": [pair(pixels, generator) for _ in range(count)],
         "scribbles": [scribble(generator) for _ in range(count)],
         "noise": [noise(generator) for _ in range(count)],
     }
     if FASHION.is_file():
         items = np.frombuffer(gzip.decompress(FASHION.read_bytes()), np.uint8, offset=IDX3_HEADER_BYTES)
         kinds["clothes (Fashion-MNIST)"] = [png(item) for item in items.reshape(-1, 28, 28)[:count]]
-    return [PictureSet(name, uploads, np.full(len(uploads), OUT_OF_DISTRIBUTION)) for name, uploads in kinds.items()]
+    sets = [without_one_digit(name, uploads) for name, uploads in kinds.items()]
+    return [without_one_digit("pairs of digits", [each[0] for each in pairs], [each[1] for each in pairs]), *sets]
 
 
-def pair(pixels: NDArray[np.uint8], generator: np.random.Generator) -> bytes:
-    """Write two digits side by side on a sheet, 100 pixels high and 2 to 15 pixels apart."""
+def pair(pixels: NDArray[np.uint8], digits: NDArray[np.int64], generator: np.random.Generator) -> tuple[bytes, str]:
+    """Write two digits side by side on a sheet, 100 pixels high and 2 to 15 pixels apart; return it and both."""
     half = SHEET_PX // 2
-    chosen = pixels[generator.integers(len(pixels), size=2)]
-    left, right = (cv2.resize(enlarge(digit), (half, half), interpolation=cv2.INTER_AREA) for digit in chosen)
+    chosen = generator.integers(len(pixels), size=2)
+    left, right = (cv2.resize(enlarge(pixels[each]), (half, half), interpolation=cv2.INTER_AREA) for each in chosen)
     left, right = (ink[:, (ink > 0.5).any(0)] for ink in (left, right))
     both = np.concatenate([left, np.zeros((half, generator.integers(2, 16)), np.float32), right], 1)
     ink = np.zeros((SHEET_PX, SHEET_PX), np.float32)
     top, start = half // 2, (SHEET_PX - both.shape[1]) // 2
     ink[top : top + half, start : start + both.shape[1]] = both
-    return png(write(ink))
+    return png(write(ink)), "".join(map(str, digits[chosen]))
 
 
 def scribble(generator: np.random.Generator) -> bytes:

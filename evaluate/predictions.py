@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 import requests
@@ -13,16 +14,36 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from evaluate.pictures import PictureSet
-from model.decode import decode
+from model.decode import Picture, decode
 from model.engine import Engine, build_engine
 from model.errors import BadImage
 from model.geometry import Pixels
-from model.recognise import Reading, recognise
+from model.recognise import Reading, recognise, recognise_numbers
 from operate.client import Client, ServiceError
 
 THREADS = 2
 CONNECTIONS = 16
 REFUSED = -1
+
+
+class FoundNumber(NamedTuple):
+    """A number in a picture: its digits, its confidence, and whether it is certain."""
+
+    text: str
+    confidence: float
+    certain: bool
+
+
+class Answer(NamedTuple):
+    """The digit in a picture or REFUSED, its confidence, and whether it is certain.
+
+    The numbers are in reading order; None if they were not looked for.
+    """
+
+    digit: int = REFUSED
+    confidence: float = 0.0
+    certain: bool = False
+    numbers: list[FoundNumber] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,15 +53,41 @@ class Predictions:
     digits: NDArray[np.int64]
     confidences: NDArray[np.float64]
     certain: NDArray[np.bool_]
+    # Of each picture, or of none, as Answer has them.
+    numbers: Sequence[list[FoundNumber] | None] = ()
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
         """Which pictures (n,) were not refused."""
         return self.digits != REFUSED
 
+    @property
+    def found(self) -> list[list[FoundNumber]]:
+        """The numbers of each picture, [] also where they were not looked for."""
+        return [numbers or [] for numbers in self.numbers]
 
-# A digit, its confidence, and whether it is certain.
-Answer = tuple[int, float, bool]
+    @property
+    def are_thumbnails(self) -> bool:
+        """Whether a picture was doubted, and yet not searched for numbers."""
+        doubted = self.accepted & ~self.certain
+        return any(numbers is None for numbers, is_one in zip(self.numbers, doubted, strict=True) if is_one)
+
+    @property
+    def number_confidences(self) -> NDArray[np.float64]:
+        """The confidence of each picture's least certain number, (n,); 0 if it has none."""
+        return np.array([min((each.confidence for each in numbers), default=0.0) for numbers in self.found])
+
+    @property
+    def all_certain(self) -> NDArray[np.bool_]:
+        """Which pictures (n,) have numbers, all of them certain."""
+        return np.array([len(numbers) > 0 and all(each.certain for each in numbers) for numbers in self.found])
+
+    @property
+    def any_certain(self) -> NDArray[np.bool_]:
+        """Which pictures (n,) have a certain number."""
+        return np.array([any(each.certain for each in numbers) for numbers in self.found])
+
+
 Result = tuple[PictureSet, Predictions]
 # Takes picture files and a name for the progress bar.
 Predictor = Callable[[Sequence[bytes], str], Predictions]
@@ -61,6 +108,12 @@ def certain_but_wrong(result: Result) -> NDArray[np.bool_]:
     return result[1].certain & ~find_correct(result)
 
 
+def find_exact(result: Result) -> NDArray[np.bool_]:
+    """Return in which pictures (n,) of numbers exactly their digits were read, those of all numbers in order."""
+    read = ["".join(each.text for each in numbers) for numbers in result[1].found]
+    return np.array(read) == np.array(result[0].texts)
+
+
 def predict_pixels(threshold: float, pixels: Pixels) -> Predictions:
     """Return DigitNet's predictions for (n, 1, 28, 28) uint8 pixels."""
     probabilities = build_engine().classify(pixels)
@@ -77,31 +130,48 @@ def load_engines() -> "SimpleQueue[Engine]":
     return engines
 
 
-def predict_in_process(threshold: float, uploads: Sequence[bytes], name: str) -> Predictions:
-    """Return the nets' predictions for picture files, without a service."""
+def predict_in_process(
+    threshold: float, uploads: Sequence[bytes], name: str, with_numbers: bool = False
+) -> Predictions:
+    """Return the nets' predictions for picture files, without a service.
+
+    Numbers, which take time, are looked for where a service would by default, if they are wanted.
+    """
     # Before the threads, each of which would load them.
     load_engines()
-    return predict_in_threads(partial(read_one, threshold), uploads, THREADS, name)
+    return predict_in_threads(partial(read_one, threshold, with_numbers), uploads, THREADS, name)
 
 
-def read_one(threshold: float, upload: bytes) -> Answer:
-    """Return the nets' digit and confidence for one picture file, and whether it is certain."""
-    reading = read_upload(upload)
+def read_one(threshold: float, with_numbers: bool, upload: bytes) -> Answer:
+    """Return the nets' answer to one picture file."""
+    reading = read_upload(upload, threshold if with_numbers else 0.0)
     if reading is None:
-        return REFUSED, 0.0, False
-    return reading.digit, reading.confidence, reading.confidence >= threshold
+        return Answer()
+    answer = Answer(reading.digit, reading.confidence, reading.confidence >= threshold)
+    if reading.numbers is None:
+        return answer
+    found = [FoundNumber(each.text, each.confidence, each.confidence >= threshold) for each in reading.numbers]
+    return answer._replace(numbers=found)
 
 
-def read_upload(upload: bytes) -> Reading | None:
-    """Return the nets' reading of a picture file, or None if it is refused."""
+def read_upload(upload: bytes, least_confidence: float = 0.0) -> Reading | None:
+    """Return the nets' reading of a picture file, or None if it is refused.
+
+    As in a service, numbers are looked for if the confidence in one digit is less.
+    """
     engine = load_engines().get()
     try:
-        (reading,) = recognise([decode(upload)], engine)
+        picture = decode(upload)
+        (reading,) = recognise([picture], engine)
+        if isinstance(reading, BadImage):
+            return None
+        if reading.confidence < least_confidence and isinstance(picture, Picture):
+            reading = reading._replace(numbers=recognise_numbers(picture, engine))
+        return reading
     except BadImage:
         return None
     finally:
         load_engines().put(engine)
-    return None if isinstance(reading, BadImage) else reading
 
 
 def predict_with_service(client: Client, uploads: Sequence[bytes], name: str) -> Predictions:
@@ -110,7 +180,7 @@ def predict_with_service(client: Client, uploads: Sequence[bytes], name: str) ->
 
 
 def predict_one(client: Client, upload: bytes) -> Answer:
-    """Return a service's digit and confidence for one picture file, and whether it is certain.
+    """Return a service's answer to one picture file.
 
     The status 400 or 413 means that it refuses the picture; for any other error, raises ServiceError.
     """
@@ -118,10 +188,13 @@ def predict_one(client: Client, upload: bytes) -> Answer:
         answer = client.predict(upload)
     except ServiceError as error:
         if error.status in (requests.codes.bad_request, requests.codes.request_entity_too_large):
-            return REFUSED, 0.0, False
+            return Answer()
         raise
     try:
-        return int(answer["digit"]), float(answer["confidence"]), bool(answer["certain"])
+        numbers = answer.get("numbers")
+        if numbers is not None:
+            numbers = [FoundNumber(each["text"], float(each["confidence"]), bool(each["certain"])) for each in numbers]
+        return Answer(int(answer["digit"]), float(answer["confidence"]), bool(answer["certain"]), numbers)
     except (KeyError, TypeError, ValueError) as cause:
         raise ServiceError(f"The service at {client.inference} sent an answer without a digit: {answer}") from cause
 
@@ -133,7 +206,8 @@ def predict_in_threads(
     pool = ThreadPoolExecutor(threads)
     try:
         answers = tqdm(pool.map(predict, uploads), name, len(uploads), unit="picture", leave=False, disable=None)
-        return Predictions(*(np.array(part) for part in zip(*answers, strict=True)))
+        digits, confidences, certain, numbers = zip(*answers, strict=True)
+        return Predictions(np.array(digits), np.array(confidences), np.array(certain), numbers)
     finally:
         # After Ctrl-C nobody waits for the rest.
         pool.shutdown(cancel_futures=True)

@@ -7,17 +7,17 @@ import numpy as np
 
 from evaluate.pictures import PictureSet, png
 from evaluate.predictions import Predictions, Result
-from train.samples import read_held_out_samples
 from train.sheets.layout import LIGHTS, PAPERS, PENS
 from train.sheets.sheet import RandomSheets, Sheet
+from train.strokes import Sample
 
 NAME = "synthetic sheets"
 SEED = 20_261_127
 
 
-def make_sheets(count: int) -> list[Sheet]:
-    """Return random sheets, each with one digit."""
-    sheets = RandomSheets(read_held_out_samples(), 2 * count, SEED)
+def make_sheets(samples: list[Sample], count: int) -> list[Sheet]:
+    """Return random sheets, each with one digit of a sample."""
+    sheets = RandomSheets(samples, 2 * count, SEED)
     written = (sheets[number] for number in range(len(sheets)))
     return list(islice((sheet for sheet in written if sheet.digit >= 0), count))
 

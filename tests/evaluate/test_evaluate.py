@@ -12,11 +12,13 @@ from torch import Tensor
 
 from evaluate.corruptions import CORRUPTIONS, Corruption, make_uploads
 from evaluate.evaluate import main
-from evaluate.metrics import auroc, calibration_error, wilson
+from evaluate.metrics import accuracy_by_share, auroc, calibration_error, wilson
+from evaluate.numbers import make_strings
 from evaluate.out_of_distribution import make_out_of_distribution
-from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, read_folder
-from evaluate.predictions import Predictions, predict_in_process
-from evaluate.report import tabulate_confusion
+from evaluate.pictures import OUT_OF_DISTRIBUTION, PictureSet, read_folder, without_one_digit
+from evaluate.predictions import FoundNumber, Predictions, find_exact, predict_in_process
+from evaluate.report import count_certain_numbers, tabulate, tabulate_confusion, tabulate_kept, tabulate_numbers
+from evaluate.without_digits import make_without_digits
 from operate.command import run
 from operate.config import ROOT
 from operate.labels import FolderError
@@ -54,16 +56,21 @@ def test_the_auroc_counts_pairs_and_ties_half(digits: list[float], others: list[
     assert auroc(np.array(digits), np.array(others)) == pytest.approx(area)
 
 
-def test_a_folder_with_labels_is_split_into_digits_and_others(tmp_path: Path) -> None:
+def test_a_folder_with_labels_is_split_into_digits_numbers_and_others(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    for name, digit in (("a.jpg", 7), ("b.png", 1), ("deep/c.bmp", 4), ("d.gif", 3)):
+    for name, digit in (("a.jpg", 7), ('"0156", b.png', 1), ("deep/c.bmp", 4), ("d.gif", 3), ("10.gif", 2)):
         (tmp_path / name).write_bytes(EXAMPLES[digit].read_bytes())
-    (tmp_path / "labels.csv").write_text("label,file\n7,a.jpg\n12,b.png\n4, deep/c.bmp\nA,d.gif\n")
-    digits, others = read_folder(tmp_path, None)
+    rows = ("7,a.jpg", '0156,"""0156"", b.png"', "4, deep/c.bmp", "A,d.gif", "10,10.gif", "1.5,d.gif", "٣٤,d.gif")
+    (tmp_path / "labels.csv").write_text("\n".join(("label,file", *rows)))
+    digits, numbers, others = read_folder(tmp_path, None)
     assert digits.digits.tolist() == [7, 4]
     assert digits.uploads == [EXAMPLES[7].read_bytes(), EXAMPLES[4].read_bytes()]
-    assert others.digits.tolist() == [OUT_OF_DISTRIBUTION] * 2
-    assert [len(pictures.uploads) for pictures in read_folder(tmp_path, 1)] == [1, 1]
+    assert numbers.texts == ["0156", "10"]
+    assert numbers.uploads == [EXAMPLES[1].read_bytes(), EXAMPLES[2].read_bytes()]
+    assert others.digits.tolist() == [OUT_OF_DISTRIBUTION] * 3
+    assert not digits.texts
+    assert not others.texts
+    assert [len(pictures.uploads) for pictures in read_folder(tmp_path, 1)] == [1, 1, 1]
 
 
 def test_sub_folders_are_classes_taken_in_turn(tmp_path: Path) -> None:
@@ -109,8 +116,11 @@ def test_the_mildest_corruption_leaves_digits_readable(
 
 
 def test_out_of_distribution_pictures_are_the_same_each_time(mnist_test: tuple[Tensor, Tensor]) -> None:
-    pixels = mnist_test[0][:50, 0].numpy()
-    once, again = make_out_of_distribution(pixels, 3), make_out_of_distribution(pixels, 3)
+    pixels, digits = mnist_test[0][:50, 0].numpy(), mnist_test[1][:50].numpy()
+    once, again = (
+        [*make_out_of_distribution(pixels, digits, 3), *make_without_digits(3), make_strings(pixels, digits, 3)]
+        for _ in range(2)
+    )
     assert [kind.uploads for kind in once] == [kind.uploads for kind in again]
     for kind in once:
         assert not kind.shows_digits
@@ -121,16 +131,17 @@ def test_out_of_distribution_pictures_are_the_same_each_time(mnist_test: tuple[T
 def test_a_quick_look_writes_the_whole_report(tmp_path: Path) -> None:
     (tmp_path / "9").mkdir()
     (tmp_path / "9" / "seven.jpg").write_bytes(EXAMPLES[7].read_bytes())
-    command: list[str | Path] = [ROOT / "scripts" / "evaluate", tmp_path, "--limit", "12"]
+    command: list[str | Path] = [ROOT / "scripts" / "evaluate", tmp_path, "--limit", "6"]
     run = subprocess.run([*command, "--report", tmp_path / "report"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^MNIST test +12 +100.00 ", run.stdout, re.MULTILINE)
+    assert re.search(r"^MNIST test +6 +100.00 ", run.stdout, re.MULTILINE)
     assert re.search(rf"^{tmp_path.name} +1 +0.00 ", run.stdout, re.MULTILINE)
-    assert re.search(r"^scribbles +12 .* [01]\.\d{4}$", run.stdout, re.MULTILINE)
+    assert re.search(r"^scribbles +6 .* [01]\.\d{4} +\d+\.\d$", run.stdout, re.MULTILINE)
+    assert re.search(r"^strings of MNIST digits +6 +\d+\.\d\d ", run.stdout, re.MULTILINE)
     markdown = (tmp_path / "report" / "report.md").read_text()
-    assert re.search(r"^\| MNIST test \| 12 \| 100.00 ", markdown, re.MULTILINE)
+    assert re.search(r"^\| MNIST test \| 6 \| 100.00 ", markdown, re.MULTILINE)
     figures = re.findall(r"^!\[.+\]\((.+)\)$", markdown, re.MULTILINE)
-    names = "calibration confidence allographs corruptions mistakes-1 mistakes-2"
+    names = "numbers calibration confidence allographs corruptions mistakes-1 mistakes-2"
     assert [Path(figure).stem for figure in figures] == names.split()
     for figure in figures:
         content = (tmp_path / "report" / figure).read_bytes()
@@ -145,6 +156,41 @@ def test_the_confusion_table_counts_answers_but_not_refusals() -> None:
     assert table[0] == ["", *"0123456789"]
     assert table[5] == ["4", *"0000100001"]
     assert sum(int(count) for row in table[1:] for count in row[1:]) == 2
+
+
+def test_the_accuracy_by_share_is_that_of_the_most_confident() -> None:
+    accuracies = accuracy_by_share(np.array([0.2, 0.9, 0.5, 0.7]), np.array([True, True, False, True]))
+    assert accuracies.tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])
+
+
+def test_the_tables_tell_numbers_from_digits_and_from_neither() -> None:
+    sure, doubted = FoundNumber("01", 0.95, True), FoundNumber("56", 0.5, False)
+    found = [[sure, sure], [sure, doubted], [], None, [doubted]]
+    read = Predictions(
+        np.array([0, 1, 2, 7, -1]), np.array([0.3, 0.3, 0.3, 0.99, 0]), np.array([False] * 3 + [True, False]), found
+    )
+    numbers = without_one_digit("numbers", [b""] * 5, ["0101", "0156", "7", "77", "56"])
+    (_, row), (_, kept) = tabulate_numbers([(numbers, read)]), tabulate_kept([(numbers, read)])
+    # Exact are the first, the second and the last; certain is the first alone, and the fourth as one digit.
+    assert row == ["numbers", "5", "60.00", "23.07 to 88.24", "20.0", "100.00", "20.65 to 100.00", "20.0"]
+    assert kept == ["numbers", "100.0", "100.0", "75.0", "75.0", "60.0"]
+    others = without_one_digit("none", [b""] * 5)
+    digits = PictureSet("MNIST", [b""], np.array([1])), Predictions(np.array([1]), np.array([1.0]), np.array([True]))
+    results = [digits, (numbers, read), (others, read)]
+    assert [(line[0], line[-1]) for line in tabulate(results)[1:]] == [("MNIST", ""), ("none", "40.0")]
+    # A picture that is doubted and not searched is a thumbnail.
+    thumbnail = Predictions(np.array([1]), np.array([0.5]), np.array([False]), [None])
+    assert count_certain_numbers([*results, (without_one_digit("tiny", [b""]), thumbnail)]) == (2, 5)
+
+
+def test_strings_are_read_in_process(mnist_test: tuple[Tensor, Tensor]) -> None:
+    strings = make_strings(mnist_test[0][:, 0].numpy(), mnist_test[1].numpy(), 20)
+    assert {len(text) for text in strings.texts} == {2, 3, 4, 5, 6}
+    predictions = predict_in_process(0.9, strings.uploads, "", with_numbers=True)
+    assert find_exact((strings, predictions)).mean() >= 0.5
+    assert not any(
+        certain and numbers for certain, numbers in zip(predictions.certain, predictions.numbers, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
