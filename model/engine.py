@@ -1,5 +1,6 @@
 """The nets, each compiled into the function that runs fastest on the machine that serves it."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,16 @@ class Engine(NamedTuple):
     detect: Detect
     # By which the confidence in a number is estimated.
     certainty: dict[str, float]
+
+
+@functools.cache
+def get_core() -> openvino.Core:
+    """Return the only core of the process.
+
+    Each core puts a stack for signals in place, and the former one back when it is freed. Several that are freed in
+    another order leave one that is freed memory, and the next signal ends the process.
+    """
+    return openvino.Core()
 
 
 def name_precision(core: openvino.Core) -> str:
@@ -67,7 +78,7 @@ def load(weights: Path, threads: int) -> Run:
     What is not in 8 bits is multiplied in bfloat16 where the processor does that in hardware, else in float32.
     """
     check_record(weights)
-    core = openvino.Core()
+    core = get_core()
     settings = {
         "INFERENCE_PRECISION_HINT": name_precision(core),
         "INFERENCE_NUM_THREADS": threads,
