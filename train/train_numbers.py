@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,6 +39,7 @@ from train.fit import Recipe, fit
 from train.mnist import FIXED_SEED
 from train.record import find_checkpoint, make_parser, may_write, positive, write
 from train.samples import BUILT, read_held_out_samples, read_samples
+from train.sheets.ink import Shape
 from train.sheets.numbers import Hand, Page, is_usual, list_numbers, make_page
 from train.strokes import Sample
 from train.train_ink import LEAST_BATCHES, ink_loss
@@ -82,11 +84,16 @@ class RandomBatches(Dataset[tuple[Tensor, Tensor]]):
         """Make the batch of an index: planes and targets, both float16."""
         number = self.numbers[index]
         chance = np.random.default_rng((self.seed, number, 3))
-        shape = SHAPES[int(chance.choice(len(SHAPES), p=SHARES))]
+        shape = choose_shape(chance)
         pages = [make_page(self.hand, shape, chance) for _ in range(BATCH)]
         planes = np.stack([standardise(page.grey) for page in pages]).astype(np.float16)
         targets = np.stack([make_target(page) for page in pages]).astype(np.float16)
         return torch.from_numpy(planes), torch.from_numpy(targets)
+
+
+def choose_shape(chance: Generator) -> Shape:
+    """Return one of SHAPES, each as often as SHARES says."""
+    return SHAPES[int(chance.choice(len(SHAPES), p=SHARES))]
 
 
 def make_target(page: Page) -> NDArray[np.float32]:
@@ -220,7 +227,7 @@ def make_validation_pages() -> Iterator[Page]:
     hand = Hand(read_held_out_samples())
     for number in count():
         chance = np.random.default_rng((FIXED_SEED, number))
-        yield make_page(hand, SHAPES[int(chance.choice(len(SHAPES), p=SHARES))], chance)
+        yield make_page(hand, choose_shape(chance), chance)
 
 
 def is_same(number: Number, written: tuple[str, Box]) -> bool:
