@@ -18,7 +18,7 @@ from model.decode import Picture, decode
 from model.engine import Engine, build_engine
 from model.errors import BadImage
 from model.geometry import Pixels
-from model.recognise import Reading, recognise, recognise_numbers
+from model.recognise import Reading, add_numbers, recognise
 from operate.client import Client, ServiceError
 
 THREADS = 2
@@ -157,17 +157,16 @@ def read_one(threshold: float, with_numbers: bool, upload: bytes) -> Answer:
 def read_upload(upload: bytes, least_confidence: float = 0.0) -> Reading | None:
     """Return the nets' reading of a picture file, or None if it is refused.
 
-    As in a service, numbers are looked for if the confidence in one digit is less.
+    As in a service, numbers are looked for if the confidence in one digit is less. With 0 none are.
     """
     engine = load_engines().get()
     try:
         picture = decode(upload)
         (reading,) = recognise([picture], engine)
-        if isinstance(reading, BadImage):
-            return None
-        if reading.confidence < least_confidence and isinstance(picture, Picture):
-            reading = reading._replace(numbers=recognise_numbers(picture, engine))
-        return reading
+        is_doubted = isinstance(reading, BadImage) or reading.confidence < least_confidence
+        if least_confidence and is_doubted and isinstance(picture, Picture):
+            reading = add_numbers(picture, reading, engine)
+        return None if isinstance(reading, BadImage) else reading
     except BadImage:
         return None
     finally:

@@ -30,7 +30,7 @@ from model.engine import build_engine
 from model.errors import BadImage
 from model.geometry import Ink
 from model.numbers import Number
-from model.recognise import DECIMALS, Reading, read_first, recognise, recognise_numbers
+from model.recognise import DECIMALS, Reading, add_numbers, recognise
 
 # Pictures that are recognised in one step of handler.limit: 3 s of processor time at most.
 STEP_PICTURES = 1024
@@ -102,24 +102,10 @@ class DigitHandler:
                 is_wanted = request.read == "numbers" or (request.read == "auto" and not self.is_certain(reading))
                 if is_wanted and left and isinstance(picture, Picture):
                     left -= 1
-                    reading = self.add_numbers(picture, reading)
+                    begin_step()
+                    reading = add_numbers(picture, reading, self.engine)
                 found.append(reading)
         return found
-
-    def add_numbers(self, picture: Picture, reading: Reading | BadImage) -> Reading | BadImage:
-        """Return a reading with the numbers in its picture, or why the picture is refused when it is decoded again.
-
-        A picture that is refused as it seems blank may still have numbers, of which the first digit is then read.
-        """
-        begin_step()
-        try:
-            if isinstance(reading, BadImage):
-                numbers = recognise_numbers(picture, self.engine)
-                return read_first(numbers) if numbers else reading
-            shown = turn_back(picture) if reading.is_as_stored else picture
-            return reading._replace(numbers=recognise_numbers(shown, self.engine))
-        except BadImage as error:
-            return error.without_traceback()
 
     def recognise(self, pictures: Sequence[Picture | Ink | BadImage]) -> list[Reading | BadImage]:
         """Read the digit in the good ones of any number of pictures, in steps."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.decode import Picture, decode_finer
+from model.decode import Picture, decode_finer, turn_back
 from model.engine import Engine
 from model.errors import BadImage, refusal
 from model.geometry import Box, Ink
@@ -50,6 +50,21 @@ def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> l
     """Return the ink in each of n pictures, or why it is refused."""
     found = iter(find_ink([each.grey for each in pictures if isinstance(each, Picture)], engine.segment))
     return [scale(next(found), each.scale) if isinstance(each, Picture) else each for each in pictures]
+
+
+def add_numbers(picture: Picture, reading: Reading | BadImage, engine: Engine) -> Reading | BadImage:
+    """Return the reading of a picture with its numbers, or why it is refused when it is decoded again.
+
+    A picture that is refused as it seems blank may still have numbers, of which the first digit is then read.
+    """
+    try:
+        if isinstance(reading, BadImage):
+            numbers = recognise_numbers(picture, engine)
+            return read_first(numbers) if numbers else reading
+        shown = turn_back(picture) if reading.is_as_stored else picture
+        return reading._replace(numbers=recognise_numbers(shown, engine))
+    except BadImage as error:
+        return error.without_traceback()
 
 
 def recognise_numbers(picture: Picture, engine: Engine) -> list[Number]:

@@ -21,7 +21,7 @@ from model.decode import Picture
 from model.errors import BadImage
 from model.geometry import Ink
 from model.numbers import MOST_FOUND, Digit, Number
-from model.recognise import Reading
+from model.recognise import Reading, add_numbers
 from tests.handler.worker import ask
 from tests.harness.number import NUMBER, TEXT, draw_number
 from tests.harness.service import EXAMPLES
@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_decoded_again_gets_its_own_error(loaded: Service)
     damaged = EXAMPLES[7].read_bytes()[:9000]
     picture = Picture(draw_number()[::2, ::2], 8, 1, damaged)
     blank = Ink(np.zeros((1, 28, 28), np.uint8), np.zeros((1, 1), np.uint8), (0, 0, 1, 1))
-    refused = handler_of(loaded).add_numbers(picture, Reading(0, 0.1, [0.1] * 10, blank))
+    refused = add_numbers(picture, Reading(0, 0.1, [0.1] * 10, blank), handler_of(loaded).engine)
     assert isinstance(refused, BadImage)
     assert refused.reason == "damaged"
 
