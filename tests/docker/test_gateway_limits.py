@@ -95,12 +95,15 @@ def test_a_bulk_run_waits_while_its_rate_is_limited(gateway: Gateway, tmp_path: 
 
 
 def test_requests_in_flight_are_limited_per_client(gateway: Gateway) -> None:
-    head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: digits\r\nContent-Length: 9\r\n\r\n".encode()
+    lines = [f"POST {PREDICTIONS} HTTP/1.1", "Host: digits", "Content-Length: 9", "Expect: 100-continue"]
+    head = "\r\n".join([*lines, "", ""]).encode()
     with ExitStack() as stack:
         for _ in range(64):
             client = stack.enter_context(connect(gateway, "127.0.0.4"))
             client.sendall(head)
-        poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 429)
+            # It is counted, and its body awaited.
+            assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        assert ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 429
         assert ask(gateway, "GET /icon.svg", client="127.0.0.5").status == 200
     poll(lambda: ask(gateway, "GET /icon.svg", client="127.0.0.4").status == 200)
 

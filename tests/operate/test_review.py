@@ -208,7 +208,7 @@ def page() -> Iterator[Page]:
 def test_twenty_pictures_are_labelled_with_the_keyboard(kept: Path, page: Page) -> None:
     with review(kept) as running:
         page.goto(running.address)
-        progress, proposal = page.locator("#progress"), page.locator("#proposal")
+        progress, proposal, end = page.locator("#progress"), page.locator("#proposal"), page.locator("#end")
         expect(progress).to_have_text("1 of 26.")
         expect(proposal).to_have_text("Its sender says: 7. Read as 0, 50.0 % sure.")
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
@@ -224,11 +224,12 @@ def test_twenty_pictures_are_labelled_with_the_keyboard(kept: Path, page: Page) 
             expect(page.get_by_role("alert")).to_have_text(re.compile("skipped. This is text" if shown == 6 else "^$"))
         assert time.monotonic() - started < 20
         page.keyboard.press("Enter")
-        expect(page.locator("#end")).to_contain_text(f"scripts/train --more {kept}")
+        expect(end).to_be_visible()
+        expect(end).to_contain_text(f"scripts/train --more {kept}")
         page.keyboard.press("Backspace")
-        expect(page.locator("#end")).to_be_hidden()
+        expect(end).to_be_hidden()
         page.get_by_role("button", name="No digit").click()
-        expect(page.locator("#end")).to_be_visible()
+        expect(end).to_be_visible()
         expected = ["file,label", "corrected/0000000000000000.png,7", "corrected/0000000000000001.png,none"]
         expected += [f"doubted/{number:016x}.png,{number % 10}" for number in (1, *range(3, 23))]
         assert read_table(kept) == [*expected, f"doubted/{23:016x}.png,none"]
