@@ -16,6 +16,7 @@ from handler.keep import Keeper
 from handler.limit import begin_step, limit_steps
 from handler.metrics import Tally
 from handler.requests import (
+    ALWAYS,
     Answer,
     Request,
     Row,
@@ -99,11 +100,11 @@ class DigitHandler:
         for request in requests:
             left = MAX_NUMBERED
             for picture, reading in zip(request.pictures, rest, strict=False):
-                is_wanted = request.read == "numbers" or (request.read == "auto" and not self.is_certain(reading))
+                is_wanted = request.read in ALWAYS or (request.read == "auto" and not self.is_certain(reading))
                 if is_wanted and left and isinstance(picture, Picture):
                     left -= 1
                     begin_step()
-                    reading = add_numbers(picture, reading, self.engine)
+                    reading = add_numbers(picture, reading, self.engine, request.read == "cells")
                 found.append(reading)
         return found
 

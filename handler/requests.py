@@ -18,8 +18,10 @@ BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
 # What a picture may show by the word of its sender: a digit, or none.
 TRUTHS = (*map(str, range(10)), "none")
-# What to look for: numbers where a picture is doubted to show one digit, one digit only, or numbers in any case.
-READS = ("auto", "digit", "numbers")
+# What to look for: numbers where a picture is doubted to show one digit, one digit only, or numbers in any case, those in
+# cells with the empty ones.
+ALWAYS = ("numbers", "cells")
+READS = ("auto", "digit", *ALWAYS)
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.
 KEYS = ("b64", "data", "image", "image_bytes", "body")
 # Characters of a request's id, which is returned.
@@ -148,7 +150,7 @@ def parse_read(sent: Any, headers: dict[str, Any]) -> str:  # noqa: ANN401
     """Return what a request wants read: one of READS, by its JSON or else its header. Raises BadImage for any other."""
     wanted = [each for each in (sent, headers.get("read")) if each is not None]
     if not all(each in READS for each in wanted):
-        raise BadImage("What is to be read must be auto, digit or numbers.")
+        raise BadImage("What is to be read must be auto, digit, numbers or cells.")
     return wanted[0] if wanted else READS[0]
 
 

@@ -47,6 +47,10 @@ NET_WEIGHT = 1.0
 LIKE_HEIGHT, LIKE_MIDDLE = 2.2, 0.55
 # A gap of more than so many heights ends a number.
 WIDE_GAP = 1.1
+# Cells are at most so many heights wide, and more empty ones end a number. Digits whose distance is at most this factor
+# of the least are in cells beside each other.
+CELL_WIDTH, MOST_EMPTY, BESIDE_CELL = 1.4, 3, 1.5
+EMPTY = "_"
 # A mark between two digits parts them if it is this high, as a slash, or this wide, as a dash, in heights of theirs. A
 # dash is lower than the share LOW, and above the lowest share of the row, where points and commas stand.
 SLASH_HEIGHT, DASH_WIDTH, DASH_HEIGHT, DASH_ABOVE = 0.7, 0.2, 0.3, 0.25
@@ -74,6 +78,7 @@ class Digit(NamedTuple):
 class Number(NamedTuple):
     """A row of digits, leading zeros among them, and the probability that the whole text is right."""
 
+    # EMPTY stands for an empty cell.
     text: str
     confidence: float
     box: Box
@@ -103,25 +108,31 @@ class View(NamedTuple):
 
 
 def find_numbers(
-    grey: Grey, detect: Detect, classify: Classify, weights: dict[str, float], finer: Callable[[], Grey] | None = None
+    grey: Grey,
+    detect: Detect,
+    classify: Classify,
+    weights: dict[str, float],
+    finer: Callable[[], Grey] | None = None,
+    in_cells: bool = False,
 ) -> list[Number]:
     """Return the numbers in (h, w) uint8 grey levels, in reading order, their boxes in its pixels.
 
-    weights are those by which the confidence is estimated. finer returns the same picture with more pixels.
+    weights are those by which the confidence is estimated. finer returns the same picture with more pixels. Digits in
+    cells of one width are one number with the empty cells between them.
     """
     first = look(grey, VIEW_AREA, 1.0, detect)
     if not first.is_digit.any() and grey.size > VIEW_AREA:
         first = look(grey, MORE_AREA, 1.0, detect)
     if not first.is_digit.any():
         return []
-    found = read(first, grey.shape, classify)
+    found = read(first, grey.shape, classify, in_cells)
     heights = (first.boxes[:, 3] - first.boxes[:, 1])[first.is_digit]
     nearer = DIGIT_PX / float(np.median(heights)) / float(first.scale.mean())
     fine = finer() if finer and nearer > SAME_VIEW else grey
     area = min(nearer**2 * grey.size, MOST_AREA)
     if not SAME_VIEW**-2 < area * float(first.scale.prod()) / grey.size < SAME_VIEW**2:
         second = look(fine, area, grey.shape[0] / fine.shape[0], detect)
-        again = read(second, grey.shape, classify)
+        again = read(second, grey.shape, classify, in_cells)
     else:
         again = found
     both = [[each.text for each in numbers] for numbers in (found, again)]
@@ -179,7 +190,7 @@ def overlap(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(both / (areas[:, None] + areas - both).clip(1e-6))
 
 
-def read(view: View, shape: tuple[int, ...], classify: Classify) -> list[Number]:
+def read(view: View, shape: tuple[int, ...], classify: Classify, in_cells: bool) -> list[Number]:
     """Return the numbers of a view of a picture of a shape (h, w), not yet judged: with a confidence of 0."""
     inks = {number: cut(view, number) for number in np.flatnonzero(view.is_digit).tolist()}
     found = {number: ink for number, ink in inks.items() if ink}
@@ -191,8 +202,8 @@ def read(view: View, shape: tuple[int, ...], classify: Classify) -> list[Number]
         number: Digit(int(each.argmax()), float(each.max()), each.round(DECIMALS).tolist(), ink.box, ink)
         for (number, ink), each in zip(found.items(), probabilities, strict=True)
     }
-    rows = [part for row in group(view, numbers) for part in divide(view, row)]
-    return order([join(view, row, [digits[number] for number in row], shape) for row in rows])
+    rows = [part for row in group(view, numbers, in_cells) for part in divide(view, row)]
+    return order([join(view, row, [digits[number] for number in row], shape, in_cells) for row in rows])
 
 
 def cut(view: View, number: int) -> Ink | None:
@@ -274,12 +285,13 @@ def fuse(classes: NDArray[np.float32], read: NDArray[np.float32]) -> NDArray[np.
     return np.asarray(fused / fused.sum(1, keepdims=True))
 
 
-def group(view: View, numbers: Sequence[int]) -> list[list[int]]:
+def group(view: View, numbers: Sequence[int], in_cells: bool = False) -> list[list[int]]:
     """Return the rows of digits, each from left to right."""
+    widest = CELL_WIDTH * (MOST_EMPTY + 1) if in_cells else WIDE_GAP
     rows: list[list[int]] = []
     for number in sorted(numbers, key=lambda each: float(view.boxes[each, 0] + view.boxes[each, 2])):
         left, top, _, bottom = view.boxes[number].tolist()
-        nearest, least = None, WIDE_GAP
+        nearest, least = None, widest
         for row in rows:
             _, last_top, last_right, last_bottom = view.boxes[row[-1]].tolist()
             heights = bottom - top, last_bottom - last_top
@@ -313,7 +325,17 @@ def divide(view: View, row: list[int]) -> list[list[int]]:
     return parts
 
 
-def join(view: View, row: list[int], digits: list[Digit], shape: tuple[int, ...]) -> Number:
+def count_empty(boxes: NDArray[np.float32]) -> list[int]:
+    """Return how many cells are empty before each of a row's digits, whose boxes are (n, 4)."""
+    if len(boxes) == 1:
+        return [0]
+    steps = np.diff(boxes[:, 0] + boxes[:, 2]) / 2
+    widest = CELL_WIDTH * float(np.median(boxes[:, 3] - boxes[:, 1]))
+    pitch = max(1.0, min(widest, float(np.median(steps[steps <= BESIDE_CELL * steps.min()]))))
+    return [0, *(max(0, round(step / pitch) - 1) for step in steps.tolist())]
+
+
+def join(view: View, row: list[int], digits: list[Digit], shape: tuple[int, ...], in_cells: bool) -> Number:
     """Return the number of a row's digits in a picture of a shape (h, w), with the signs to judge it by."""
     boxes = view.boxes[row]
     left, top, right, bottom = cover(boxes)
@@ -336,7 +358,9 @@ def join(view: View, row: list[int], digits: list[Digit], shape: tuple[int, ...]
         "alone": float(len(digits) == 1),
         "rim": float(min(box[0], box[1], shape[1] - box[2], shape[0] - box[3]) < margin),
     }
-    return Number("".join(str(each.digit) for each in digits), 0.0, box, digits, signs)
+    empty = count_empty(boxes) if in_cells else [0] * len(row)
+    text = "".join(EMPTY * cells + str(each.digit) for cells, each in zip(empty, digits, strict=True))
+    return Number(text, 0.0, box, digits, signs)
 
 
 def cover(boxes: NDArray[np.floating]) -> Box:

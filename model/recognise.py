@@ -52,26 +52,27 @@ def find_inks(pictures: Sequence[Picture | Ink | BadImage], engine: Engine) -> l
     return [scale(next(found), each.scale) if isinstance(each, Picture) else each for each in pictures]
 
 
-def add_numbers(picture: Picture, reading: Reading | BadImage, engine: Engine) -> Reading | BadImage:
+def add_numbers(
+    picture: Picture, reading: Reading | BadImage, engine: Engine, in_cells: bool = False
+) -> Reading | BadImage:
     """Return the reading of a picture with its numbers, or why it is refused when it is decoded again.
 
     A picture that is refused as it seems blank may still have numbers, of which the first digit is then read.
     """
     try:
         if isinstance(reading, BadImage):
-            numbers = recognise_numbers(picture, engine)
+            numbers = recognise_numbers(picture, engine, in_cells)
             return read_first(numbers) if numbers else reading
         shown = turn_back(picture) if reading.is_as_stored else picture
-        return reading._replace(numbers=recognise_numbers(shown, engine))
+        return reading._replace(numbers=recognise_numbers(shown, engine, in_cells))
     except BadImage as error:
         return error.without_traceback()
 
 
-def recognise_numbers(picture: Picture, engine: Engine) -> list[Number]:
+def recognise_numbers(picture: Picture, engine: Engine, in_cells: bool = False) -> list[Number]:
     """Return the numbers in a picture, in reading order, their boxes in pixels of the upload. Raises BadImage."""
-    numbers = find_numbers(
-        picture.grey, engine.detect, engine.classify, engine.certainty, partial(decode_finer, picture)
-    )
+    finer = partial(decode_finer, picture)
+    numbers = find_numbers(picture.grey, engine.detect, engine.classify, engine.certainty, finer, in_cells)
 
     def enlarge(box: Box) -> Box:
         left, top, right, bottom = (side * picture.scale for side in box)

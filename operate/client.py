@@ -48,7 +48,7 @@ class ServiceError(OperatorError):
 
 
 def encode_picture(picture: bytes, read: str = "auto") -> Body:
-    """Return the body that sends one picture file as it is; read is auto, digit or numbers."""
+    """Return the body that sends one picture file as it is; read is auto, digit, numbers or cells."""
     return picture, {"Content-Type": "application/octet-stream", "Read": read}
 
 

@@ -53,10 +53,10 @@ def main() -> int:
     )
     parser.add_argument(
         "--read",
-        choices=("auto", "digit", "numbers"),
+        choices=("auto", "digit", "numbers", "cells"),
         default="auto",
         help="where to look for numbers: in pictures that are not certain to show one digit (auto, the default), "
-        "in none, or in all",
+        "in none, in all, or in all with _ for each empty cell of a form",
     )
     parser.add_argument("--url", help="address of the inference API (that of config.properties)")
     options = parser.parse_args()

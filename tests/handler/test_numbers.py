@@ -23,7 +23,7 @@ from model.geometry import Ink
 from model.numbers import MOST_FOUND, Digit, Number
 from model.recognise import Reading, add_numbers
 from tests.handler.worker import ask
-from tests.harness.number import NUMBER, TEXT, draw_number
+from tests.harness.number import MARGIN_PX, NUMBER, STEP_PX, TEXT, draw_number
 from tests.harness.service import EXAMPLES
 
 EXPLAIN = {"explain": "True", "mask": "true"}
@@ -103,11 +103,21 @@ def test_a_request_chooses_in_each_protocol(upload: Any, read: str, has_numbers:
         assert not numbers or [each["text"] for each in numbers] == [TEXT if upload is NUMBER else "7"]
 
 
+def test_empty_cells_are_read_if_that_is_asked(loaded: Service) -> None:
+    drawn = draw_number()
+    last = MARGIN_PX + 3 * STEP_PX
+    cell = np.full((drawn.shape[0], STEP_PX), drawn.max(), np.uint8)
+    for body, headers in wants(png(np.hstack([drawn[:, :last], cell, drawn[:, last:]])), "cells"):
+        ((status, answer),) = ask(loaded, {"body": body}, headers=headers)
+        assert status == 200
+        assert [each["text"] for each in find_numbers(answer) or []] == [f"{TEXT[:-1]}_{TEXT[-1]}"]
+
+
 @pytest.mark.parametrize("read", ["", "Auto", "number", 1, True, [], {}, [[["auto"]]]])
 def test_another_choice_is_refused_in_each_protocol(read: Any, loaded: Service) -> None:
     for body, headers in wants(NUMBER, read):
         ((status, answer),) = ask(loaded, {"body": body}, headers=headers)
-        assert (status, answer["error"]) == (400, "What is to be read must be auto, digit or numbers.")
+        assert (status, answer["error"]) == (400, "What is to be read must be auto, digit, numbers or cells.")
 
 
 def test_parameters_that_are_no_object_choose_nothing(loaded: Service) -> None:

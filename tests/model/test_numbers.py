@@ -6,17 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.decode import Picture, decode
 from model.engine import Engine
 from model.numbers import (
     CLASSES,
+    EMPTY,
     MARK,
     MOST_FOUND,
     Number,
     View,
+    count_empty,
     divide,
     find_peaks,
     group,
@@ -78,6 +80,23 @@ def test_digits_form_rows_as_people_read_them(
     assert read_rows(view) == sorted(rows)
 
 
+@pytest.mark.parametrize(
+    ("places", "empty"),
+    [
+        ([0], [0]),
+        ([0, 40, 80], [0, 0, 0]),
+        ([0, 40, 120], [0, 0, 1]),
+        # As far from the middles of their cells as people write.
+        ([5, 95, 150, 195, 390], [0, 1, 0, 0, 3]),
+        # Of a lone gap no more is known than how wide cells are at most.
+        ([0, 75], [0, 0]),
+        ([0, 90], [0, 1]),
+    ],
+)
+def test_empty_cells_are_counted_between_digits(places: list[int], empty: list[int]) -> None:
+    assert count_empty(make_view(*(digit(1, x) for x in places)).boxes) == empty
+
+
 def test_numbers_are_ordered_line_by_line() -> None:
     def at(text: str, x: float, y: float) -> Number:
         return Number(text, 0.5, (x, y, x + 50, y + HIGH), [], {})
@@ -130,6 +149,8 @@ def write(texts: Sequence[str], mnist_test: tuple[Tensor, Tensor], seed: int, sc
     page = np.zeros((40 * len(texts) + 20, 24 * max(map(len, texts)) + 40), np.uint8)
     for row, text in enumerate(texts):
         for column, character in enumerate(text):
+            if character == EMPTY:
+                continue
             chosen = pixels[int(chance.choice(np.flatnonzero(digits == int(character))))]
             part = page[40 * row + 16 :, 24 * column + 18 :][:28, :28]
             np.maximum(part, chosen, out=part)
@@ -144,11 +165,11 @@ def encode(page: NDArray[np.uint8], scale: int) -> bytes:
     return file.getvalue()
 
 
-def find(upload: bytes, engine: Engine) -> list[Number]:
+def find(upload: bytes, engine: Engine, in_cells: bool = False) -> list[Number]:
     """Return the numbers in a picture file."""
     picture = decode(upload)
     assert isinstance(picture, Picture)
-    return recognise_numbers(picture, engine)
+    return recognise_numbers(picture, engine, in_cells)
 
 
 def test_rows_of_digits_are_read_and_certain_ones_are_right(mnist_test: tuple[Tensor, Tensor], engine: Engine) -> None:
@@ -188,6 +209,20 @@ def test_a_page_is_read_from_top_to_bottom(mnist_test: tuple[Tensor, Tensor], en
         found = iter(each.text for each in find(write(texts, mnist_test, seed), engine))
         # Each is looked for after the one that was found last.
         right += [text in found for text in texts]
+    assert np.mean(right) > 0.8
+
+
+def test_cells_of_a_form_are_one_number_with_the_empty_ones(mnist_test: tuple[Tensor, Tensor], engine: Engine) -> None:
+    right = []
+    for seed, text in enumerate(("31_41", "6_2", "0__53", "71", "38462", "8_4_5_9")):
+        with Image.open(io.BytesIO(write([text], mnist_test, seed))) as page:
+            for cell in range(len(text)):
+                left = 3 * (20 + 24 * cell)
+                ImageDraw.Draw(page).rectangle((left, 36, left + 72, 144), outline=90, width=2)
+            file = io.BytesIO()
+            page.save(file, "PNG")
+        right.append([each.text for each in find(file.getvalue(), engine, in_cells=True)] == [text])
+        assert EMPTY not in "".join(each.text for each in find(file.getvalue(), engine))
     assert np.mean(right) > 0.8
 
 
