@@ -18,8 +18,8 @@ BINARY_HEADER = "inference-header-content-length"
 JSON = {"content-type": "application/json"}
 # What a picture may show by the word of its sender: a digit, or none.
 TRUTHS = (*map(str, range(10)), "none")
-# What to look for: numbers where a picture is doubted to show one digit, one digit only, or numbers in any case, those in
-# cells with the empty ones.
+# What to look for: numbers where a picture is doubted to show one digit, one digit only, or numbers in any case,
+# without or with the empty cells between their digits.
 ALWAYS = ("numbers", "cells")
 READS = ("auto", "digit", *ALWAYS)
 # Under which clients of TorchServe and of TensorFlow Serving put a picture in JSON.

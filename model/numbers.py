@@ -47,9 +47,9 @@ NET_WEIGHT = 1.0
 LIKE_HEIGHT, LIKE_MIDDLE = 2.2, 0.55
 # A gap of more than so many heights ends a number.
 WIDE_GAP = 1.1
-# Cells are at most so many heights wide, and more empty ones end a number. Digits whose distance is at most this factor
-# of the least are in cells beside each other.
-CELL_WIDTH, MOST_EMPTY, BESIDE_CELL = 1.4, 3, 1.5
+# Cells are at most so many heights wide, and a gap of more than so many of them ends a number. Digits whose distance is
+# at most this factor of the least are in cells beside each other.
+CELL_WIDTH, MOST_CELLS, BESIDE_CELL = 1.4, 4, 1.5
 EMPTY = "_"
 # A mark between two digits parts them if it is this high, as a slash, or this wide, as a dash, in heights of theirs. A
 # dash is lower than the share LOW, and above the lowest share of the row, where points and commas stand.
@@ -287,7 +287,7 @@ def fuse(classes: NDArray[np.float32], read: NDArray[np.float32]) -> NDArray[np.
 
 def group(view: View, numbers: Sequence[int], in_cells: bool = False) -> list[list[int]]:
     """Return the rows of digits, each from left to right."""
-    widest = CELL_WIDTH * (MOST_EMPTY + 1) if in_cells else WIDE_GAP
+    widest = CELL_WIDTH * MOST_CELLS if in_cells else WIDE_GAP
     rows: list[list[int]] = []
     for number in sorted(numbers, key=lambda each: float(view.boxes[each, 0] + view.boxes[each, 2])):
         left, top, _, bottom = view.boxes[number].tolist()
