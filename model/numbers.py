@@ -125,20 +125,19 @@ def find_numbers(
         first = look(grey, MORE_AREA, 1.0, detect)
     if not first.is_digit.any():
         return []
-    found = read(first, grey.shape, classify, in_cells)
+    looks = [read(first, grey.shape, classify, in_cells)]
     heights = (first.boxes[:, 3] - first.boxes[:, 1])[first.is_digit]
     nearer = DIGIT_PX / float(np.median(heights)) / float(first.scale.mean())
     fine = finer() if finer and nearer > SAME_VIEW else grey
     area = min(nearer**2 * grey.size, MOST_AREA)
     if not SAME_VIEW**-2 < area * float(first.scale.prod()) / grey.size < SAME_VIEW**2:
         second = look(fine, area, grey.shape[0] / fine.shape[0], detect)
-        again = read(second, grey.shape, classify, in_cells)
-    else:
-        again = found
-    both = [[each.text for each in numbers] for numbers in (found, again)]
+        looks.insert(0, read(second, grey.shape, classify, in_cells))
+    # What a single look finds counts as seen twice.
+    others = [{each.text for each in numbers} for numbers in reversed(looks)]
     judged = [
         [judge(each, each.text in texts, weights) for each in numbers]
-        for numbers, texts in ((again, both[0]), (found, both[1]))
+        for numbers, texts in zip(looks, others, strict=True)
     ]
     return max(judged, key=lambda numbers: sum(number.confidence for number in numbers))
 
@@ -202,7 +201,7 @@ def read(view: View, shape: tuple[int, ...], classify: Classify, in_cells: bool)
         number: Digit(int(each.argmax()), float(each.max()), each.round(DECIMALS).tolist(), ink.box, ink)
         for (number, ink), each in zip(found.items(), probabilities, strict=True)
     }
-    rows = [part for row in group(view, numbers, in_cells) for part in divide(view, row)]
+    rows = find_rows(view, numbers, in_cells)
     return order([join(view, row, [digits[number] for number in row], shape, in_cells) for row in rows])
 
 
@@ -285,7 +284,12 @@ def fuse(classes: NDArray[np.float32], read: NDArray[np.float32]) -> NDArray[np.
     return np.asarray(fused / fused.sum(1, keepdims=True))
 
 
-def group(view: View, numbers: Sequence[int], in_cells: bool = False) -> list[list[int]]:
+def find_rows(view: View, numbers: Sequence[int], in_cells: bool = False) -> list[list[int]]:
+    """Return the digits of a view that are one number each, from left to right."""
+    return [part for row in group(view, numbers, in_cells) for part in divide(view, row)]
+
+
+def group(view: View, numbers: Sequence[int], in_cells: bool) -> list[list[int]]:
     """Return the rows of digits, each from left to right."""
     widest = CELL_WIDTH * MOST_CELLS if in_cells else WIDE_GAP
     rows: list[list[int]] = []

@@ -113,10 +113,11 @@ def make_target(page: Page) -> NDArray[np.float32]:
         tall = max(LEAST_PEAK, PEAK_SHARE * min(bottom - top, 1.5 * (right - left)))
         peak = np.exp(-0.5 * (((x - peak_x) / wide) ** 2 + ((y - peak_y) / tall) ** 2)).astype(np.float32)
         target[INK + label] = np.maximum(target[INK + label], peak)
-        own = (peak > BOX_FROM) & (peak > highest)
+        rows, columns = np.nonzero((peak > BOX_FROM) & (peak > highest))
         highest = np.maximum(highest, peak)
-        sides = [x - left + 0 * y, y - top + 0 * x, right - x + 0 * y, bottom - y + 0 * x]
-        target[-4:, own] = np.log(np.maximum(sides, 0.25))[:, own]
+        own_x, own_y = x[0, columns], y[rows, 0]
+        sides = [own_x - left, own_y - top, right - own_x, bottom - own_y]
+        target[-4:, rows, columns] = np.log(np.maximum(sides, 0.25))
     return target
 
 

@@ -19,9 +19,8 @@ from model.numbers import (
     Number,
     View,
     count_empty,
-    divide,
     find_peaks,
-    group,
+    find_rows,
     is_suspect,
     judge,
     order,
@@ -43,7 +42,7 @@ def make_view(*found: tuple[int, tuple[float, float, float, float]]) -> View:
 
 def read_rows(view: View) -> list[str]:
     """Return the texts of the rows of a view."""
-    rows = [part for row in group(view, np.flatnonzero(view.is_digit).tolist()) for part in divide(view, row)]
+    rows = find_rows(view, np.flatnonzero(view.is_digit).tolist())
     return sorted("".join(str(int(view.classes[each].argmax())) for each in row) for row in rows)
 
 

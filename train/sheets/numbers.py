@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from model.geometry import Box
-from model.numbers import CLASSES, MARK, View, cover, divide, group
+from model.numbers import CLASSES, MARK, View, cover, find_rows
 from train.sheets.ink import Field, Shape, draw_lines, log_uniform, make_fine, reduce
 from train.sheets.layout import LIGHTS, NOT_ONE_DIGIT, PAPERS, PENS, WIDTHS, Layout
 from train.sheets.rows import Item, join, write_grid, write_rows
@@ -139,5 +139,5 @@ def list_numbers(page: Page) -> list[tuple[str, Box]]:
     classes = np.eye(CLASSES, dtype=np.float32)[page.labels]
     blank = np.zeros((1, 1), np.uint8)
     view = View(classes, page.boxes, np.zeros((0, 3), np.float32), blank, blank, np.ones(2))
-    rows = [part for row in group(view, np.flatnonzero(view.is_digit).tolist()) for part in divide(view, row)]
+    rows = find_rows(view, np.flatnonzero(view.is_digit).tolist())
     return [("".join(str(page.labels[each]) for each in row), cover(page.boxes[row])) for row in rows]
